@@ -1,0 +1,201 @@
+//! Between a home and a source: entries, the two-part head, pushes, pulls and leases
+//! (`specs/05-channel.md`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cbor::{self, Bytes},
+    consent::Scope,
+    crypto::hash_parts,
+    ids::{Hash, NetworkId, Nonce, OrganisationId, ServiceId, ServiceName, Timestamp},
+    registry::{Message, MessageType},
+};
+
+/// Everything that one home owes to one source service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelId {
+    pub home: OrganisationId,
+    pub source: ServiceName,
+}
+
+/// What an entry's body is. A number, so that a kind not known yet still has a readable header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EntryKind(pub u16);
+
+impl EntryKind {
+    /// Body: [`crate::consent::Attested`] around a signed permit.
+    pub const PERMIT: Self = Self(1);
+    /// Body: [`crate::consent::Attested`] around a signed deny.
+    pub const DENY: Self = Self(2);
+    /// Body: [`crate::consent::Attested`] around a signed key-begin (chain: the approver's).
+    pub const KEY_BEGIN: Self = Self(3);
+    /// Body: [`crate::consent::Attested`] around a signed key-end (chain: the approver's).
+    pub const KEY_END: Self = Self(4);
+    // 5 move-begin, 6 move-end, 7 collapse: reserved (specs/02-messages.md).
+}
+
+/// One entry. The header (all but the body) never changes its form: a reader that cannot read or
+/// verify the body applies anything but a permit as a deny of `scope`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Counts from 0 in its channel.
+    pub seq: u64,
+    pub kind: EntryKind,
+    /// The pair's service id at the channel's source.
+    pub subject: ServiceId,
+    pub scope: Scope,
+    pub body: Bytes,
+}
+
+impl Entry {
+    /// The deterministic CBOR of the header: `[seq, kind, subject, scope]`.
+    pub fn header(&self) -> Vec<u8> {
+        cbor::to_vec(&(self.seq, self.kind, self.subject, &self.scope))
+    }
+
+    /// Commits to header and body separately, so that a proof can leave a body out.
+    pub fn hash(&self) -> Hash {
+        entry_hash(&self.header(), &crate::sha256(&self.body))
+    }
+}
+
+/// The hash of an entry from its encoded header and the hash of its body.
+pub fn entry_hash(header: &[u8], body: &Hash) -> Hash {
+    hash_parts("mebuku/entry/1", &[header, &body.0])
+}
+
+/// How far a channel has been followed: the number of entries and the hash chain over them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Position {
+    pub length: u64,
+    pub chain: Hash,
+}
+
+impl Position {
+    pub fn start(network: &NetworkId, channel: &ChannelId) -> Self {
+        let chain = hash_parts("mebuku/channel/1", &[&network.0, &cbor::to_vec(channel)]);
+        Self { length: 0, chain }
+    }
+
+    /// The position after one more entry.
+    pub fn after(&self, entry: &Hash) -> Self {
+        Self {
+            length: self.length + 1,
+            chain: hash_parts("mebuku/chain/1", &[&self.chain.0, &entry.0]),
+        }
+    }
+}
+
+/// The two things a head commits to: the chain, so that no entry can be missing unseen, and the
+/// Merkle map pair → digest, so that a release can prove which decisions stood.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelHead {
+    pub position: Position,
+    pub map: Hash,
+}
+
+/// The home's signed word on a head; every push and every pull answer ends in one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadStatement {
+    pub channel: ChannelId,
+    pub head: ChannelHead,
+    pub time: Timestamp,
+}
+
+/// The signed answer to a pull: up to when the source may release, counted from when it *sent* the
+/// pull that carried `nonce`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grant {
+    pub channel: ChannelId,
+    pub nonce: Nonce,
+    pub head: ChannelHead,
+    pub granted_ms: u64,
+    pub time: Timestamp,
+}
+
+/// Requests of the channel protocol. Members know each other from hello, so that only what must
+/// convince third parties is signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChannelRequest {
+    /// Home to source.
+    Push(Push),
+    /// Source to home.
+    Pull(Pull),
+    /// Any municipal node to a source: a deny that a wallet handed in there.
+    Relay(crate::consent::Attested),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChannelReply {
+    /// To a push: how far the source has durably applied, whatever the push held.
+    Applied(Position),
+    Pulled(PullReply),
+    /// To a relayed deny: it is durable at the source and bites.
+    Relayed,
+    Refused(ChannelRefusal),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChannelRefusal {
+    /// This node is not the home or the source the message is for.
+    NotMine,
+    /// The sender is not the home or the source it would have to be.
+    NotYours,
+    Malformed,
+    /// The positions do not belong to one history: one of the two lost or rewrote entries.
+    Forked,
+    /// Try again later.
+    Unavailable,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Push {
+    pub channel: ChannelId,
+    /// Consecutive, at most [`crate::limits::ENTRIES`].
+    pub entries: Vec<Entry>,
+    /// A signed [`HeadStatement`] for the position after the last entry.
+    pub statement: Bytes,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pull {
+    pub channel: ChannelId,
+    pub nonce: Nonce,
+    pub applied: Position,
+    /// Denies handed straight to the source that it has not seen in the channel yet.
+    pub denies: Vec<crate::consent::Attested>,
+    /// Sequence numbers of entries it could not read or verify.
+    pub unreadable: Vec<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PullReply {
+    /// A signed [`Grant`].
+    pub grant: Bytes,
+    /// The next entries after `applied`, and where they end; the rest comes with the next pull.
+    pub entries: Vec<Entry>,
+    /// A signed [`HeadStatement`] for the position after the last of `entries`.
+    pub statement: Bytes,
+}
+
+impl Message for HeadStatement {
+    const TYPE: MessageType = MessageType::HeadStatement;
+    const LIMIT: usize = 4 * 1024;
+}
+impl Message for Grant {
+    const TYPE: MessageType = MessageType::Grant;
+    const LIMIT: usize = 4 * 1024;
+}

@@ -1,0 +1,180 @@
+//! Between a wallet and its home: enrolment, service certificates, links, decisions, history
+//! (`specs/07-identity.md`, `specs/08-wallet.md`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cbor::Bytes,
+    consent::Attested,
+    crypto::PublicKey,
+    ids::{DecisionId, ItemType, KeyHash, NetworkId, Nonce, OrganisationId, Pair, ServiceId, ServiceName, Timestamp},
+    registry::{Message, MessageType},
+};
+
+/// What the RA asks the card to sign.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Challenge {
+    pub registrar: OrganisationId,
+    pub nonce: Nonce,
+    pub expires: Timestamp,
+}
+
+/// The answer: signed by the new ID key (which proves possession), holding the card's signature.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrolment {
+    pub challenge: Challenge,
+    pub id_key: PublicKey,
+    /// JPKI signing certificate, DER.
+    pub card_certificate: Bytes,
+    /// RSASSA-PKCS1-v1_5 with SHA-256 over [`card_message`].
+    pub card_signature: Bytes,
+}
+
+/// The bytes a My Number Card signs: bound to the network, the RA, the challenge and the new key.
+pub fn card_message(network: &NetworkId, challenge: &Challenge, id_key: &PublicKey) -> Vec<u8> {
+    crate::hash_parts(
+        "mebuku/card/1",
+        &[&network.0, &crate::cbor::to_vec(challenge), id_key.sec1()],
+    )
+    .0
+    .to_vec()
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolmentReply {
+    /// ID certificate chain, leaf first.
+    pub chain: Vec<Bytes>,
+    /// `y`, 32 bytes: the wallet keeps it, the issuer forgets it.
+    pub y: Bytes,
+}
+
+/// Signed by the ID key: certify this key for my service id at that service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceKeyRequest {
+    pub service: ServiceName,
+    /// A [`ServiceKeyProof`] signed by the key to be certified.
+    pub proof: Bytes,
+    pub key: PublicKey,
+    pub y: Bytes,
+    pub nonce: Nonce,
+    pub time: Timestamp,
+}
+
+/// Proof of possession of the key to be certified, bound to the ID key that asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceKeyProof {
+    pub service: ServiceName,
+    pub id_key: KeyHash,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceKeyReply {
+    pub subject: ServiceId,
+    /// Service certificate chain, leaf first.
+    pub chain: Vec<Bytes>,
+    /// Whether the home began the key in the pair's channel (fresh proofing); otherwise an earlier
+    /// key of the pair must approve it.
+    pub begun: bool,
+}
+
+/// Signed by the ID key: attest that my ids at these two services are one person.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkRequest {
+    pub source: ServiceName,
+    pub recipient: ServiceName,
+    pub y: Bytes,
+    pub nonce: Nonce,
+    pub time: Timestamp,
+}
+
+/// Signed by a key of the pair: show me the register and what is in force.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WalletQuery {
+    pub pair: Pair,
+    pub nonce: Nonce,
+    pub time: Timestamp,
+}
+
+/// The register of one pair.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairRegister {
+    pub entries: Vec<RegisterEntry>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterEntry {
+    pub entry: crate::channel::Entry,
+    /// The decision's id, for permits and denies.
+    pub decision: Option<DecisionId>,
+    pub status: InForce,
+}
+
+/// 発効: whether the source is bound by an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InForce {
+    /// Durable at the home, on its way to the source.
+    Accepted,
+    /// The source acknowledged it as applied.
+    Acknowledged(Timestamp),
+    /// Every lease that did not know it has run out: the source cannot release against it.
+    LeasesLapsed(Timestamp),
+}
+
+/// The home's answer to a decision that it made durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionReply {
+    pub decision: DecisionId,
+    pub seq: u64,
+    pub status: InForce,
+}
+
+/// A record a citizen hands in themself, signed by a key of the pair at the source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordSubmission {
+    pub pair: Pair,
+    pub item: ItemType,
+    /// JSON, UTF-8.
+    pub content: Bytes,
+    pub nonce: Nonce,
+    pub time: Timestamp,
+}
+
+/// A signed object that came over http with the chain of its signer.
+pub type Submission = Attested;
+
+impl Message for Enrolment {
+    const TYPE: MessageType = MessageType::Enrolment;
+}
+impl Message for ServiceKeyRequest {
+    const TYPE: MessageType = MessageType::ServiceKeyRequest;
+    const LIMIT: usize = 8 * 1024;
+}
+impl Message for ServiceKeyProof {
+    const TYPE: MessageType = MessageType::ServiceKeyProof;
+    const LIMIT: usize = 4 * 1024;
+}
+impl Message for LinkRequest {
+    const TYPE: MessageType = MessageType::LinkRequest;
+    const LIMIT: usize = 8 * 1024;
+}
+impl Message for WalletQuery {
+    const TYPE: MessageType = MessageType::WalletQuery;
+    const LIMIT: usize = 4 * 1024;
+}
+impl Message for RecordSubmission {
+    const TYPE: MessageType = MessageType::RecordSubmission;
+    const LIMIT: usize = 320 * 1024;
+}

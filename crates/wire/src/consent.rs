@@ -1,0 +1,207 @@
+//! What a citizen signs: decisions, the begin and end of keys, and the link attestation a CA signs
+//! for them (`specs/04-consent.md`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cbor::Bytes,
+    ids::{DecisionId, Hash, ItemType, KeyHash, Nonce, Pair, Purpose, ServiceId, ServiceName, Timestamp},
+    registry::{Message, MessageType},
+};
+
+/// Who may get (or may not get) which items for what: the header of a channel entry, too.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scope {
+    pub recipient: Recipient,
+    pub items: Items,
+    pub purpose: PurposeScope,
+}
+
+impl Scope {
+    /// "Stop everything": every recipient, every item, every purpose.
+    pub const EVERYTHING: Self =
+        Self { recipient: Recipient::Any, items: Items::All, purpose: PurposeScope::Any };
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Recipient {
+    /// Allowed in a deny only.
+    Any,
+    Service(ServiceName),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Items {
+    All,
+    /// Item types or categories, sorted, each once; a category means every leaf below it.
+    Types(Vec<ItemType>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PurposeScope {
+    Any,
+    Code(Purpose),
+}
+
+/// 同意・拒否. Signed by a key that a service certificate ties to `pair.subject` at `pair.source`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    pub nonce: Nonce,
+    pub pair: Pair,
+    pub scope: Scope,
+    /// The phone's clock. Shown to people, never compared.
+    pub time: Timestamp,
+    pub expressed_by: ExpressedBy,
+    pub verdict: Verdict,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    Deny,
+    Permit(Box<Permit>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExpressedBy {
+    #[serde(rename = "self")]
+    Oneself,
+    Guardian,
+}
+
+/// What only a permit carries.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Permit {
+    /// The citizen's service id at the recipient.
+    pub recipient_subject: ServiceId,
+    /// Denies that stop standing against this permit, sorted, each once.
+    pub reopens: Vec<Reopen>,
+    pub valid_from: Timestamp,
+    /// The first moment at which it no longer holds.
+    pub valid_until: Timestamp,
+    pub uses: Uses,
+    /// Which data, by the time it is about; `None` is all.
+    pub window: Option<Window>,
+    /// How long the recipient may keep what it gets, in days; `None` is as the law says.
+    pub retention_days: Option<u32>,
+    pub onward: Onward,
+    pub notice: Notice,
+    /// The vocabulary version whose leaves a category in the scope means.
+    pub vocabulary: u32,
+    /// A signed [`Link`] between the pair and `recipient_subject`, with its signer's chain.
+    pub link: Attested,
+    /// Set for a present-consent: SHA-256 of the one request it is good for.
+    pub request: Option<Hash>,
+}
+
+/// What a permit reopens.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reopen {
+    /// One deny.
+    Deny(DecisionId),
+    /// All denies of an ended key.
+    Key(KeyHash),
+    /// All denies that the home's collapse entry with this digest lists.
+    Collapsed(Hash),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Uses {
+    Once,
+    /// `count` uses in every period of `period_ms`, counted from `valid_from`.
+    Per { count: u32, period_ms: u64 },
+    Unlimited,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    pub from: Timestamp,
+    pub until: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Onward {
+    Forbidden,
+    Allowed,
+}
+
+/// The words that were shown before the citizen signed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Notice {
+    pub hash: Hash,
+    /// BCP 47 language tag.
+    pub language: String,
+    pub version: u32,
+}
+
+/// A signed object with the certificate chain of its signer, leaf first, anchor left out.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attested {
+    pub object: Bytes,
+    pub chain: Vec<Bytes>,
+}
+
+/// Begins a key of a pair. Approved by an earlier key of the pair (kid: that key), or after fresh
+/// proofing by the pair's home (kid: the home's organisation key).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyBegin {
+    pub nonce: Nonce,
+    pub pair: Pair,
+    pub basis: ExpressedBy,
+    /// The service certificate chain of the key that begins, leaf first.
+    pub chain: Vec<Bytes>,
+    /// No permit of this key outlives it; at most the certificate's notAfter.
+    pub until: Timestamp,
+    pub time: Timestamp,
+}
+
+/// Ends a key of a pair: its permits are void but for those in `keeps`, whenever signed or received.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyEnd {
+    pub nonce: Nonce,
+    pub pair: Pair,
+    pub key: KeyHash,
+    /// Sorted, each once; empty for a lost phone.
+    pub keeps: Vec<DecisionId>,
+    pub time: Timestamp,
+}
+
+/// "Source service id *a* and recipient service id *b* are one person", signed by an issuing
+/// organisation after the wallet showed `y`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Link {
+    pub source: Pair,
+    pub recipient: Pair,
+    pub time: Timestamp,
+}
+
+impl Message for Decision {
+    const TYPE: MessageType = MessageType::Decision;
+    const LIMIT: usize = 32 * 1024;
+}
+impl Message for KeyBegin {
+    const TYPE: MessageType = MessageType::KeyBegin;
+}
+impl Message for KeyEnd {
+    const TYPE: MessageType = MessageType::KeyEnd;
+}
+impl Message for Link {
+    const TYPE: MessageType = MessageType::Link;
+    const LIMIT: usize = 4 * 1024;
+}

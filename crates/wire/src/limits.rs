@@ -1,0 +1,33 @@
+//! Size limits, all in one place. A limit is what an honest sender never reaches; a message beyond
+//! it is refused before it is parsed.
+
+/// Deepest nesting of arrays and maps that the CBOR reader follows.
+pub const CBOR_DEPTH: usize = 16;
+/// Largest signed object (envelope included), in bytes, unless its type says less.
+pub const SIGNED_OBJECT: usize = 64 * 1024;
+/// Largest frame on any libp2p protocol, in bytes.
+pub const FRAME: usize = 4 * 1024 * 1024;
+/// Largest frame of the hello protocol, in bytes: it is read before the peer is known.
+pub const HELLO_FRAME: usize = 64 * 1024;
+/// Largest request or receipt frame of the exchange protocol, in bytes.
+pub const EXCHANGE_REQUEST_FRAME: usize = 64 * 1024;
+/// Largest record that a source keeps for one item, in bytes.
+pub const RECORD: usize = 256 * 1024;
+/// Most items one decision or request may name.
+pub const ITEMS: usize = 64;
+/// Most denies one permit may reopen.
+pub const REOPENS: usize = 256;
+/// Most certificates in one chain, leaf included, anchor excluded.
+pub const CHAIN: usize = 4;
+/// Largest certificate, in bytes of DER.
+pub const CERTIFICATE: usize = 16 * 1024;
+/// Most channel entries in one push or pull answer.
+pub const ENTRIES: usize = 512;
+/// Most direct denies or reports carried by one pull.
+pub const PULL_ATTACHMENTS: usize = 256;
+/// Most services, addresses or peers in one node descriptor.
+pub const DESCRIPTOR_LIST: usize = 64;
+/// Longest validity of an exchange request, in milliseconds (DESIGN: 120 s).
+pub const REQUEST_VALIDITY_MS: u64 = 120_000;
+/// Largest trust list or root, in bytes.
+pub const TRUST_OBJECT: usize = 8 * 1024 * 1024;

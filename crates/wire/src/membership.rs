@@ -1,0 +1,219 @@
+//! Who is who: root, trust list, timestamp, node descriptor, hello, directory
+//! (`specs/03-trust.md`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    cbor::Bytes,
+    crypto::PublicKey,
+    ids::{Hash, OrganisationId, ServiceName, Timestamp},
+    limits,
+    registry::{Message, MessageType},
+};
+
+/// The keys that govern the network. The payload hash of version 1 is the network id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Root {
+    /// Counts from 1; each is signed by the threshold of the one before and its own.
+    pub version: u64,
+    /// Whether test roots, single-key numbers and synthetic cards are allowed: never in production.
+    pub testnet: bool,
+    pub issued: Timestamp,
+    pub expires: Timestamp,
+    pub root: RoleKeys,
+    pub trust_list: RoleKeys,
+    pub timestamp: RoleKeys,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoleKeys {
+    /// Sorted, each once.
+    pub keys: Vec<PublicKey>,
+    pub threshold: u32,
+}
+
+/// 信頼リスト.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustList {
+    pub version: u64,
+    pub issued: Timestamp,
+    pub expires: Timestamp,
+    /// CAs with what each may issue.
+    pub authorities: Vec<Authority>,
+    /// Organisations that may be homes.
+    pub municipalities: Vec<Municipality>,
+    pub witnesses: Vec<OrganisationId>,
+    pub committee: Committee,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Municipality {
+    pub organisation: OrganisationId,
+    /// Shown to people.
+    pub name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authority {
+    pub organisation: OrganisationId,
+    /// Self-signed root CA certificate, DER.
+    pub anchor: Bytes,
+    /// Sorted, each once.
+    pub purposes: Vec<CaPurpose>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CaPurpose {
+    /// ID and service certificates, link attestations.
+    Citizen,
+    /// Organisation keys of members.
+    Organisation,
+    /// Keys that sign credentials.
+    Credential,
+}
+
+/// The keepers of the number function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Committee {
+    pub members: Vec<OrganisationId>,
+    pub threshold: u32,
+    /// Public key of the VOPRF (RFC 9497, P256-SHA256): compressed SEC1 point.
+    pub public_key: Bytes,
+}
+
+/// Says which list is current, and who was struck off since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustTimestamp {
+    pub version: u64,
+    pub list_version: u64,
+    /// Payload hash of that trust list.
+    pub list_hash: Hash,
+    pub issued: Timestamp,
+    /// After this: alarm, and nobody new is admitted.
+    pub soft_expiry: Timestamp,
+    /// After this: stop.
+    pub hard_expiry: Timestamp,
+    pub denylist: Vec<Denied>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Denied {
+    Organisation(OrganisationId),
+    /// SHA-256 of a DER certificate.
+    Certificate(Hash),
+}
+
+/// Root chain, list and timestamp as they travel and as they lie on disk. All three are
+/// [`crate::MultiSigned`] envelopes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustFile {
+    /// From the genesis root on, each version once.
+    pub roots: Vec<Bytes>,
+    pub trust_list: Bytes,
+    pub timestamp: Bytes,
+}
+
+/// What a node is and where to find it. Signed by the organisation key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Descriptor {
+    pub organisation: OrganisationId,
+    /// Shown to people.
+    pub name: String,
+    /// A higher version replaces a lower one of the same organisation.
+    pub version: u64,
+    /// libp2p peer ids (base58), Ed25519.
+    pub peers: Vec<String>,
+    /// Multiaddresses without the peer id.
+    pub addresses: Vec<String>,
+    /// Ed25519 key of the evidence log.
+    pub log_key: Bytes,
+    /// Ed25519 key with which it cosigns others' logs.
+    pub witness_key: Option<Bytes>,
+    /// Sorted, each once.
+    pub roles: Vec<Role>,
+    /// Sorted, each once, all its own.
+    pub services: Vec<ServiceName>,
+    /// Where wallets reach it.
+    pub public_url: Option<String>,
+    pub issued: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Role {
+    Home,
+    Issuer,
+    Source,
+    Recipient,
+    Witness,
+    Committee,
+}
+
+/// The first message on every connection, both ways.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hello {
+    pub identity: NodeIdentity,
+    pub root_version: u64,
+    pub list_version: u64,
+    pub timestamp_version: u64,
+}
+
+/// A node's descriptor with the chain of the organisation key that signed it, leaf first.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeIdentity {
+    pub chain: Vec<Bytes>,
+    /// A signed [`Descriptor`].
+    pub descriptor: Bytes,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HelloReply {
+    Welcome(Hello),
+    /// Why the caller is not let in; names no third party.
+    Refused(String),
+}
+
+/// Asks a municipal node where an organisation's node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DirectoryRequest {
+    Organisation(OrganisationId),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DirectoryReply {
+    Found(NodeIdentity),
+    Unknown,
+}
+
+impl Message for Root {
+    const TYPE: MessageType = MessageType::Root;
+    const LIMIT: usize = limits::TRUST_OBJECT;
+}
+impl Message for TrustList {
+    const TYPE: MessageType = MessageType::TrustList;
+    const LIMIT: usize = limits::TRUST_OBJECT;
+}
+impl Message for TrustTimestamp {
+    const TYPE: MessageType = MessageType::Timestamp;
+    const LIMIT: usize = limits::TRUST_OBJECT;
+}
+impl Message for Descriptor {
+    const TYPE: MessageType = MessageType::Descriptor;
+    const LIMIT: usize = 32 * 1024;
+}
