@@ -1,0 +1,27 @@
+//! Consent, the heart: *a deny stands until a permit names it.*
+//!
+//! - [`vocabulary`], [`scope`]: what an item type means, and what a scope covers
+//! - [`admission`]: from signed bytes to something the rules may look at
+//! - [`pair`]: one citizen at one source: keys, permits and denies, as a set
+//! - [`evaluate`]: the `allowed` rule
+//! - [`home`], [`source`]: the two ends of a channel
+//! - [`lease`]: a source's proof that it has seen everything up to a moment ago
+//!
+//! `specs/04-consent.md` and `specs/05-channel.md` give the rules these modules follow.
+
+pub mod admission;
+pub mod evaluate;
+pub mod home;
+pub mod lease;
+pub mod memory;
+pub mod pair;
+pub mod scope;
+pub mod source;
+pub mod store;
+pub mod vocabulary;
+
+pub use admission::{AdmissionError, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd};
+pub use evaluate::{Permitted, Query, Refused, UseCount, UseView, evaluate};
+pub use pair::PairState;
+pub use store::{ChannelStore, HomeEntry, PairThread, StoreFault};
+pub use vocabulary::Vocabulary;

@@ -1,0 +1,358 @@
+//! From signed bytes to something the rules may look at. What was not admitted cannot be applied:
+//! the admitted types can only be had from here.
+//!
+//! Saying no is always safe, so a deny needs less than a permit: any key ever certified for the
+//! pair, even if its certificate has run out since (invariant S4).
+
+use trust::{CertificateKind, ChainError, LeafSubject, SignedError, Trust, VerifiedChain};
+use wire::{
+    DecisionId, EnvelopeError, KeyHash, NetworkId, OrganisationId, Signed, Timestamp,
+    channel::ChannelId,
+    consent::{Attested, Decision, KeyBegin, KeyEnd, Link, Permit, Recipient, Uses, Verdict},
+    ids::Pair,
+    limits,
+    membership::CaPurpose,
+};
+
+use crate::{
+    pair::{PairKey, PairState},
+    scope,
+    vocabulary::Vocabulary,
+};
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AdmissionError {
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
+    #[error("the signer's certificate chain does not hold: {0}")]
+    Chain(ChainError),
+    #[error("the certificate is for another service id than the signed object names")]
+    OtherCitizen,
+    #[error("it is for another source service than this one")]
+    OtherSource,
+    #[error("{0}")]
+    Form(&'static str),
+    #[error("link attestation: {0}")]
+    Link(Box<AdmissionError>),
+    #[error("the link attestation joins other service ids than the permit names")]
+    ForeignLink,
+    #[error("the link attestation's signer may not issue citizens' certificates")]
+    LinkSigner,
+    #[error("signed neither by a standing key of the pair nor by its home")]
+    NotEntitled,
+}
+
+impl From<SignedError> for AdmissionError {
+    fn from(error: SignedError) -> Self {
+        match error {
+            SignedError::Envelope(error) => Self::Envelope(error),
+            SignedError::Chain(error) => Self::Chain(error),
+        }
+    }
+}
+
+/// A decision rightly signed by a key certified for its pair, in its one form, a permit's link
+/// checked. Whether its key was begun is not asked here: that belongs to the set.
+#[derive(Debug, Clone)]
+pub struct AdmittedDecision {
+    decision: Decision,
+    id: DecisionId,
+    key: KeyHash,
+    submission: Attested,
+}
+
+impl AdmittedDecision {
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    pub fn id(&self) -> DecisionId {
+        self.id
+    }
+
+    pub fn key(&self) -> KeyHash {
+        self.key
+    }
+
+    /// The signed bytes and chain it came as: the body of its channel entry.
+    pub fn submission(&self) -> &Attested {
+        &self.submission
+    }
+
+    pub fn is_deny(&self) -> bool {
+        self.decision.verdict == Verdict::Deny
+    }
+
+    pub fn permit(&self) -> Option<&Permit> {
+        match &self.decision.verdict {
+            Verdict::Permit(permit) => Some(permit),
+            Verdict::Deny => None,
+        }
+    }
+}
+
+/// A decision that was read but not checked: only to look up the pair it claims.
+pub struct ReadDecision {
+    signed: Signed<Decision>,
+    submission: Attested,
+}
+
+impl ReadDecision {
+    pub fn read(submission: &Attested, network: &NetworkId) -> Result<Self, AdmissionError> {
+        let signed = Signed::decode(&submission.object, network)?;
+        Ok(Self { signed, submission: submission.clone() })
+    }
+
+    pub fn claimed_pair(&self) -> &Pair {
+        &self.signed.unverified().pair
+    }
+
+    /// The id it will have if its signature holds.
+    pub fn id(&self) -> DecisionId {
+        self.signed.id().into()
+    }
+
+    /// Checks everything but the standing of the key. `pair` is the state of [`Self::claimed_pair`].
+    pub fn admit(
+        self,
+        pair: &PairState,
+        trust: &Trust,
+        at: Timestamp,
+    ) -> Result<AdmittedDecision, AdmissionError> {
+        let Self { signed, submission } = self;
+        check_form(signed.unverified())?;
+        let is_deny = signed.unverified().verdict == Verdict::Deny;
+        let known = pair.keys.get(&signed.key());
+        let verified = match known {
+            // A key of the pair may always say no, whatever became of its certificate.
+            Some(key) if is_deny => signed.verify(&key.public_key)?,
+            _ => {
+                // A deny counts if its key was certified when it was signed.
+                let at = if is_deny { at.min(signed.unverified().time) } else { at };
+                let chain =
+                    trust::verify_chain(&submission.chain, CertificateKind::Service, trust, at)
+                        .map_err(AdmissionError::Chain)?;
+                check_citizen(&chain, &signed.unverified().pair)?;
+                signed.verify(chain.public_key())?
+            }
+        };
+        if let Verdict::Permit(permit) = &verified.message().verdict {
+            check_link(
+                &verified.message().pair,
+                &verified.message().scope.recipient,
+                permit,
+                trust,
+                at,
+            )?;
+        }
+        Ok(AdmittedDecision {
+            id: verified.id().into(),
+            key: verified.key(),
+            decision: verified.into_message(),
+            submission,
+        })
+    }
+}
+
+/// A key-begin approved by one who may, for a key certified for the pair.
+#[derive(Debug, Clone)]
+pub struct AdmittedKeyBegin {
+    begin: KeyBegin,
+    home: OrganisationId,
+    public_key: wire::PublicKey,
+    submission: Attested,
+}
+
+impl AdmittedKeyBegin {
+    /// Checks a key-begin that belongs into `channel`. `pair` is the state of the pair it names.
+    pub fn admit(
+        submission: &Attested,
+        channel: &ChannelId,
+        pair: &PairState,
+        trust: &Trust,
+        at: Timestamp,
+    ) -> Result<Self, AdmissionError> {
+        let signed = Signed::<KeyBegin>::decode(&submission.object, trust.network())?;
+        let begin = signed.unverified();
+        if begin.pair.source != channel.source {
+            return Err(AdmissionError::OtherSource);
+        }
+        let chain = trust::verify_chain(&begin.chain, CertificateKind::Service, trust, at)
+            .map_err(AdmissionError::Chain)?;
+        check_citizen(&chain, &begin.pair)?;
+        if begin.until > chain.not_after() {
+            return Err(AdmissionError::Form("a key may not stand longer than its certificate"));
+        }
+        let public_key = *chain.public_key();
+        let begin = approve(signed, submission, channel, pair, trust, at, None)?;
+        Ok(Self { begin, home: channel.home.clone(), public_key, submission: submission.clone() })
+    }
+
+    pub fn begin(&self) -> &KeyBegin {
+        &self.begin
+    }
+
+    /// The hash of the key that begins.
+    pub fn key(&self) -> KeyHash {
+        self.public_key.key_hash()
+    }
+
+    pub fn home(&self) -> &OrganisationId {
+        &self.home
+    }
+
+    pub fn submission(&self) -> &Attested {
+        &self.submission
+    }
+
+    pub fn pair_key(&self) -> PairKey {
+        PairKey { public_key: self.public_key, basis: self.begin.basis, until: self.begin.until }
+    }
+}
+
+/// A key-end signed by another standing key of the pair, or by the pair's home.
+#[derive(Debug, Clone)]
+pub struct AdmittedKeyEnd {
+    end: KeyEnd,
+    submission: Attested,
+}
+
+impl AdmittedKeyEnd {
+    pub fn admit(
+        submission: &Attested,
+        channel: &ChannelId,
+        pair: &PairState,
+        trust: &Trust,
+        at: Timestamp,
+    ) -> Result<Self, AdmissionError> {
+        let signed = Signed::<KeyEnd>::decode(&submission.object, trust.network())?;
+        if signed.unverified().pair.source != channel.source {
+            return Err(AdmissionError::OtherSource);
+        }
+        let keeps = &signed.unverified().keeps;
+        if keeps.windows(2).any(|two| two[0] >= two[1]) {
+            return Err(AdmissionError::Form("kept permits must be sorted, each once"));
+        }
+        let ended = signed.unverified().key;
+        let end = approve(signed, submission, channel, pair, trust, at, Some(&ended))?;
+        Ok(Self { end, submission: submission.clone() })
+    }
+
+    pub fn end(&self) -> &KeyEnd {
+        &self.end
+    }
+
+    pub fn submission(&self) -> &Attested {
+        &self.submission
+    }
+}
+
+/// Checks that a standing key of the pair (not `excluded`) or the pair's home signed.
+fn approve<M: wire::Message>(
+    signed: Signed<M>,
+    submission: &Attested,
+    channel: &ChannelId,
+    pair: &PairState,
+    trust: &Trust,
+    at: Timestamp,
+    excluded: Option<&KeyHash>,
+) -> Result<M, AdmissionError> {
+    let in_its_channel = pair.home.as_ref().is_none_or(|home| *home == channel.home);
+    if !in_its_channel {
+        return Err(AdmissionError::NotEntitled);
+    }
+    let signer = signed.key();
+    if let Some(key) = pair.keys.get(&signer) {
+        if excluded == Some(&signer) || !pair.may_approve(&signer, at) {
+            return Err(AdmissionError::NotEntitled);
+        }
+        return Ok(signed.verify(&key.public_key)?.into_message());
+    }
+    let chain = trust::verify_chain(&submission.chain, CertificateKind::Organisation, trust, at)
+        .map_err(AdmissionError::Chain)?;
+    let is_home = match chain.subject() {
+        LeafSubject::Organisation { organisation, .. } => *organisation == channel.home,
+        _ => false,
+    };
+    if !is_home || !trust.is_municipality(&channel.home) {
+        return Err(AdmissionError::NotEntitled);
+    }
+    Ok(signed.verify(chain.public_key())?.into_message())
+}
+
+fn check_citizen(chain: &VerifiedChain, pair: &Pair) -> Result<(), AdmissionError> {
+    match chain.subject() {
+        LeafSubject::Service { service, .. } if *service != pair.source => {
+            Err(AdmissionError::OtherSource)
+        }
+        LeafSubject::Service { subject, .. } if *subject == pair.subject => Ok(()),
+        _ => Err(AdmissionError::OtherCitizen),
+    }
+}
+
+/// The link must join the pair and the recipient's id, signed by an organisation that the trust list
+/// lets issue citizens' certificates.
+fn check_link(
+    pair: &Pair,
+    recipient: &Recipient,
+    permit: &Permit,
+    trust: &Trust,
+    at: Timestamp,
+) -> Result<(), AdmissionError> {
+    let (link, chain) =
+        trust::verify_signed::<Link>(&permit.link, CertificateKind::Organisation, trust, at)
+            .map_err(|error| AdmissionError::Link(Box::new(error.into())))?;
+    let issues_citizens = match chain.subject() {
+        LeafSubject::Organisation { organisation, .. } => {
+            trust.authority(organisation, CaPurpose::Citizen).is_some()
+        }
+        _ => false,
+    };
+    if !issues_citizens {
+        return Err(AdmissionError::LinkSigner);
+    }
+    let Recipient::Service(recipient) = recipient else {
+        return Err(AdmissionError::Form("a permit names exactly one recipient service"));
+    };
+    let expected = Pair { source: recipient.clone(), subject: permit.recipient_subject };
+    if link.message().source == *pair && link.message().recipient == expected {
+        Ok(())
+    } else {
+        Err(AdmissionError::ForeignLink)
+    }
+}
+
+/// What can be said of a decision without knowing anybody.
+fn check_form(decision: &Decision) -> Result<(), AdmissionError> {
+    let form = |fault| Err(AdmissionError::Form(fault));
+    if !scope::is_well_formed(&decision.scope) {
+        return form("items must be 1 to 64 personal item types, sorted, each once");
+    }
+    let Verdict::Permit(permit) = &decision.verdict else { return Ok(()) };
+    if decision.scope.recipient == Recipient::Any {
+        return form("a permit names exactly one recipient service");
+    }
+    if permit.valid_from >= permit.valid_until {
+        return form("a permit must end after it begins");
+    }
+    if permit.reopens.len() > limits::REOPENS
+        || permit.reopens.windows(2).any(|two| two[0] >= two[1])
+    {
+        return form("reopened denies must be at most 256, sorted, each once");
+    }
+    if let Uses::Per { count, period_ms } = permit.uses
+        && (count == 0 || period_ms < 1000)
+    {
+        return form("uses per period need a count of at least 1 and a period of at least 1 s");
+    }
+    if permit.window.is_some_and(|window| window.from >= window.until) {
+        return form("the window of the data must end after it begins");
+    }
+    if permit.notice.language.is_empty() || permit.notice.language.len() > 35 {
+        return form("the notice names no language");
+    }
+    if Vocabulary::version(permit.vocabulary).is_none() {
+        return form("the vocabulary version is not known here");
+    }
+    Ok(())
+}

@@ -1,0 +1,378 @@
+//! The home's end of a channel: it accepts what citizens sign, owes every entry to the source, and
+//! grants leases. Everything it owes is in the store; what is not acknowledged yet *is* the outbox.
+
+use std::cell::RefCell;
+
+use evidence::map::{self, MapNode, MapNodes, NodeKey};
+use serde::{Deserialize, Serialize};
+use wire::{
+    DecisionId, Hash, NetworkId, Now, ServiceId, Timestamp, cbor,
+    channel::{ChannelHead, ChannelId, Entry, EntryKind, Position, Pull},
+    citizen::InForce,
+    consent::{Attested, Scope},
+    ids::Pair,
+    limits,
+};
+
+use crate::{
+    admission::{AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd},
+    lease,
+    pair::{KeyStanding, PairState, StandingPermit},
+    store::{ChannelStore, HomeEntry, HomeStore, StoreFault},
+};
+
+/// The state of a channel at its home, besides its entries, pairs and map.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HomeChannel {
+    id: ChannelId,
+    /// Before the first entry.
+    start: Position,
+    head: ChannelHead,
+    /// How many entries the source has acknowledged as applied.
+    acknowledged: u64,
+    /// When the last lease granted so far has surely run out. Kept on disk before a grant leaves:
+    /// a home that forgot it would tell citizens "in force" too early.
+    leases_lapse: Timestamp,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HomeError {
+    #[error("the permit cannot be accepted: {0}")]
+    KeyStanding(#[from] KeyStanding),
+    #[error("this key of the pair has already begun")]
+    AlreadyBegun,
+    #[error("the source's position is not in this channel's history")]
+    Forked,
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+}
+
+/// What became of something handed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    pub entry: HomeEntry,
+    /// Whether it was there before; the same thing handed in twice is accepted once.
+    pub known: bool,
+}
+
+/// Consecutive entries for the source and the head they lead to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    pub entries: Vec<Entry>,
+    pub head: ChannelHead,
+}
+
+/// What a grant says, to be signed after it is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Terms {
+    pub head: ChannelHead,
+    pub granted_ms: u64,
+    pub batch: Batch,
+}
+
+impl HomeChannel {
+    pub fn new(network: &NetworkId, id: ChannelId) -> Self {
+        let start = Position::start(network, &id);
+        let head = ChannelHead { position: start, map: map::EMPTY_ROOT };
+        Self { id, start, head, acknowledged: 0, leases_lapse: Timestamp(0) }
+    }
+
+    pub fn id(&self) -> &ChannelId {
+        &self.id
+    }
+
+    pub fn head(&self) -> &ChannelHead {
+        &self.head
+    }
+
+    /// How many entries the source has acknowledged; the rest is owed.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged
+    }
+
+    /// Accepts a decision. A deny is never refused; a permit needs a key that stands.
+    pub fn accept_decision(
+        &mut self,
+        store: &mut dyn HomeStore,
+        decision: &AdmittedDecision,
+        now: Now,
+    ) -> Result<Accepted, HomeError> {
+        let subject = decision.decision().pair.subject;
+        let mut pair = store.pair(&subject)?;
+        if pair.knows(&decision.id()) {
+            let known =
+                self.find(store, &subject, |entry| entry.decision == Some(decision.id()))?;
+            return Ok(Accepted { entry: known, known: true });
+        }
+        if let Some(permit) = decision.permit() {
+            let standing = StandingPermit {
+                key: decision.key(),
+                expressed_by: decision.decision().expressed_by,
+                scope: decision.decision().scope.clone(),
+                permit: permit.clone(),
+            };
+            pair.key_stands(&decision.id(), &standing, now.wall)?;
+        }
+        pair.apply_decision(decision);
+        let kind = if decision.is_deny() { EntryKind::DENY } else { EntryKind::PERMIT };
+        let scope = decision.decision().scope.clone();
+        let body = decision.submission();
+        self.append(store, kind, subject, scope, body, Some(decision.id()), pair, now)
+    }
+
+    pub fn accept_key_begin(
+        &mut self,
+        store: &mut dyn HomeStore,
+        begin: &AdmittedKeyBegin,
+        now: Now,
+    ) -> Result<Accepted, HomeError> {
+        let subject = begin.begin().pair.subject;
+        let mut pair = store.pair(&subject)?;
+        if pair.keys.contains_key(&begin.key()) {
+            return Err(HomeError::AlreadyBegun);
+        }
+        pair.apply_key_begin(begin);
+        let (kind, body) = (EntryKind::KEY_BEGIN, begin.submission());
+        self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, now)
+    }
+
+    pub fn accept_key_end(
+        &mut self,
+        store: &mut dyn HomeStore,
+        end: &AdmittedKeyEnd,
+        now: Now,
+    ) -> Result<Accepted, HomeError> {
+        let subject = end.end().pair.subject;
+        let mut pair = store.pair(&subject)?;
+        pair.apply_key_end(end);
+        let (kind, body) = (EntryKind::KEY_END, end.submission());
+        self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, now)
+    }
+
+    /// Answers a pull, after any denies it brought were accepted. The longest grant still out is
+    /// written before the grant may be signed.
+    pub fn grant(
+        &mut self,
+        store: &mut dyn HomeStore,
+        pull: &Pull,
+        granted_ms: u64,
+        now: Now,
+    ) -> Result<Terms, HomeError> {
+        let batch = self.batch_after(store, &pull.applied)?;
+        self.acknowledge(store, &pull.applied, now)?;
+        self.leases_lapse = self.leases_lapse.max(now.wall.plus_ms(lease::lapse_ms(granted_ms)));
+        store.put_channel(self);
+        Ok(Terms { head: self.head, granted_ms, batch })
+    }
+
+    /// The next entries after a position, if it lies in this channel's history.
+    pub fn batch_after(
+        &self,
+        store: &dyn HomeStore,
+        applied: &Position,
+    ) -> Result<Batch, HomeError> {
+        let mut head = self.head_at(store, applied.length)?;
+        if head.position != *applied {
+            return Err(HomeError::Forked);
+        }
+        let mut entries = Vec::new();
+        let mut size = 0;
+        for seq in applied.length..self.head.position.length {
+            let row = self.row(store, seq)?;
+            size += row.entry.body.len() + 512;
+            // The first entry always goes, however large: a channel must never stall.
+            if entries.len() == limits::ENTRIES
+                || (seq > applied.length && size > limits::FRAME / 2)
+            {
+                break;
+            }
+            head = row.head;
+            entries.push(row.entry);
+        }
+        Ok(Batch { entries, head })
+    }
+
+    /// What the source said it has durably applied. Says how many entries are newly acknowledged.
+    pub fn acknowledge(
+        &mut self,
+        store: &mut dyn HomeStore,
+        applied: &Position,
+        now: Now,
+    ) -> Result<u64, HomeError> {
+        if self.head_at(store, applied.length)?.position != *applied {
+            return Err(HomeError::Forked);
+        }
+        let newly = applied.length.saturating_sub(self.acknowledged);
+        for seq in self.acknowledged..applied.length {
+            let mut row = self.row(store, seq)?;
+            row.acknowledged = Some(now.wall);
+            store.put_entry(&row);
+        }
+        if newly > 0 {
+            self.acknowledged = applied.length;
+            store.put_channel(self);
+        }
+        Ok(newly)
+    }
+
+    /// Appends an entry as it is, unchecked and without effect at this end: what a faulty home does.
+    /// For tests and the model; `entry.seq` is filled in.
+    pub fn append_unchecked(
+        &mut self,
+        store: &mut dyn HomeStore,
+        entry: Entry,
+        now: Now,
+    ) -> Result<HomeEntry, HomeError> {
+        let seq = self.head.position.length;
+        let entry = Entry { seq, ..entry };
+        self.append_entry(store, entry, None, now)
+    }
+
+    fn head_at(&self, store: &dyn HomeStore, length: u64) -> Result<ChannelHead, HomeError> {
+        if length == self.head.position.length {
+            return Ok(self.head);
+        }
+        if length > self.head.position.length {
+            return Err(HomeError::Forked);
+        }
+        match length.checked_sub(1) {
+            Some(last) => Ok(self.row(store, last)?.head),
+            None => Ok(ChannelHead { position: self.start, map: map::EMPTY_ROOT }),
+        }
+    }
+
+    fn row(&self, store: &dyn HomeStore, seq: u64) -> Result<HomeEntry, HomeError> {
+        store
+            .entry(seq)?
+            .ok_or_else(|| StoreFault(format!("entry {seq} of a channel is missing")).into())
+    }
+
+    fn find(
+        &self,
+        store: &dyn HomeStore,
+        subject: &ServiceId,
+        wanted: impl Fn(&HomeEntry) -> bool,
+    ) -> Result<HomeEntry, HomeError> {
+        for seq in store.thread(subject)?.seqs {
+            let row = self.row(store, seq)?;
+            if wanted(&row) {
+                return Ok(row);
+            }
+        }
+        Err(StoreFault("a known decision has no entry".to_owned()).into())
+    }
+
+    #[allow(clippy::too_many_arguments)] // the fields of one entry, and where it goes
+    fn append(
+        &mut self,
+        store: &mut dyn HomeStore,
+        kind: EntryKind,
+        subject: ServiceId,
+        scope: Scope,
+        body: &Attested,
+        decision: Option<DecisionId>,
+        pair: PairState,
+        now: Now,
+    ) -> Result<Accepted, HomeError> {
+        let seq = self.head.position.length;
+        let entry = Entry { seq, kind, subject, scope, body: cbor::to_vec(body).into() };
+        store.put_pair(&subject, &pair);
+        let entry = self.append_entry(store, entry, decision, now)?;
+        Ok(Accepted { entry, known: false })
+    }
+
+    fn append_entry(
+        &mut self,
+        store: &mut dyn HomeStore,
+        entry: Entry,
+        decision: Option<DecisionId>,
+        now: Now,
+    ) -> Result<HomeEntry, HomeError> {
+        let hash = entry.hash();
+        self.head = ChannelHead {
+            position: self.head.position.after(&hash),
+            map: thread_entry(store, &entry.subject, entry.seq, &hash)?,
+        };
+        let row = HomeEntry {
+            entry,
+            head: self.head,
+            decision,
+            accepted: now.wall,
+            leases_lapse: self.leases_lapse,
+            acknowledged: None,
+        };
+        store.put_entry(&row);
+        store.put_channel(self);
+        Ok(row)
+    }
+}
+
+/// Whether the source is bound by an entry, and since when.
+pub fn in_force(entry: &HomeEntry, now: Timestamp) -> InForce {
+    match entry.acknowledged {
+        Some(since) => InForce::Acknowledged(since),
+        None if now >= entry.leases_lapse => {
+            InForce::LeasesLapsed(entry.leases_lapse.max(entry.accepted))
+        }
+        None => InForce::Accepted,
+    }
+}
+
+/// The pair a home entry is about.
+pub fn pair_of(channel: &ChannelId, entry: &Entry) -> Pair {
+    Pair { source: channel.source.clone(), subject: entry.subject }
+}
+
+/// Adds an entry to its pair's thread and brings the Merkle map up to it; gives the map's new root.
+pub(crate) fn thread_entry<S: ChannelStore + ?Sized>(
+    store: &mut S,
+    subject: &ServiceId,
+    seq: u64,
+    entry: &Hash,
+) -> Result<Hash, StoreFault> {
+    let mut thread = store.thread(subject)?;
+    thread.extend(seq, entry);
+    let update = {
+        let nodes = StoreNodes { store: &*store, fault: RefCell::new(None) };
+        let update = map::update(&nodes, &Hash(subject.0), &thread.digest);
+        if let Some(fault) = nodes.fault.into_inner() {
+            return Err(fault);
+        }
+        if let Some(damaged) = update.damaged {
+            return Err(StoreFault(damaged.to_string()));
+        }
+        update
+    };
+    for (key, node) in &update.writes {
+        store.put_map_node(key, node);
+    }
+    store.put_thread(subject, &thread);
+    Ok(update.root)
+}
+
+/// Reads map nodes for `evidence::map`, which knows nothing of stores that fail.
+pub struct StoreNodes<'a, S: ChannelStore + ?Sized> {
+    store: &'a S,
+    fault: RefCell<Option<StoreFault>>,
+}
+
+impl<'a, S: ChannelStore + ?Sized> StoreNodes<'a, S> {
+    pub fn new(store: &'a S) -> Self {
+        Self { store, fault: RefCell::new(None) }
+    }
+
+    /// The first fault met while reading; what was computed meanwhile is then void.
+    pub fn fault(self) -> Option<StoreFault> {
+        self.fault.into_inner()
+    }
+}
+
+impl<S: ChannelStore + ?Sized> MapNodes for StoreNodes<'_, S> {
+    fn node(&self, key: &NodeKey) -> Option<MapNode> {
+        self.store.map_node(key).unwrap_or_else(|fault| {
+            self.fault.borrow_mut().get_or_insert(fault);
+            None
+        })
+    }
+}

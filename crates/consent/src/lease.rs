@@ -1,0 +1,213 @@
+//! A lease: a source's proof that it has seen everything in a channel up to a moment ago.
+//!
+//! It is counted from the moment the source *sent* the pull, never from when the answer came, by a
+//! clock that counts suspend; the wall clock caps it. It lives in memory only: a source that starts
+//! anew has none until it has pulled.
+
+use wire::{
+    Hash, Nonce, Now, Timestamp,
+    channel::{ChannelHead, ChannelId, Grant, Position},
+};
+
+/// How far two honest clocks may drift apart while a lease runs, in parts per thousand.
+pub const DRIFT_PER_MILLE: u64 = 1;
+
+/// How long the home must wait until a lease it granted has surely run out at the source.
+pub const fn lapse_ms(granted_ms: u64) -> u64 {
+    granted_ms + granted_ms * DRIFT_PER_MILLE / 1000 + 1
+}
+
+/// The lease of one channel at its source.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LeaseKeeper {
+    channel: ChannelId,
+    sent: Option<Sent>,
+    lease: Option<Lease>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Sent {
+    nonce: Nonce,
+    at: Now,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// Id of the signed grant.
+    pub grant: Hash,
+    pub head: ChannelHead,
+    pub granted_ms: u64,
+    /// When the pull was sent that it answers.
+    sent: Now,
+}
+
+/// Why a lease does not let anything be released.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum NoLease {
+    #[error("no lease was granted since this node started")]
+    Never,
+    #[error("the lease has run out")]
+    RanOut,
+    #[error("the lease is for a head that is not applied yet")]
+    Behind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum GrantError {
+    #[error("the grant is for another channel")]
+    OtherChannel,
+    #[error("the grant answers no pull that is waiting for one")]
+    Unasked,
+}
+
+impl LeaseKeeper {
+    pub fn new(channel: ChannelId) -> Self {
+        Self { channel, sent: None, lease: None }
+    }
+
+    /// A pull with this nonce leaves now. An earlier one that is still unanswered no longer counts.
+    pub fn sending(&mut self, nonce: Nonce, now: Now) {
+        self.sent = Some(Sent { nonce, at: now });
+    }
+
+    /// A grant arrived whose signature by the home was checked. `id` is the id of that envelope.
+    pub fn granted(&mut self, grant: &Grant, id: Hash) -> Result<(), GrantError> {
+        if grant.channel != self.channel {
+            return Err(GrantError::OtherChannel);
+        }
+        let sent = self.sent.filter(|sent| sent.nonce == grant.nonce).ok_or(GrantError::Unasked)?;
+        self.sent = None;
+        self.lease = Some(Lease {
+            grant: id,
+            head: grant.head,
+            granted_ms: grant.granted_ms,
+            sent: sent.at,
+        });
+        Ok(())
+    }
+
+    /// The home said the histories differ, or the member was struck off: nothing more is released.
+    pub fn revoke(&mut self) {
+        self.lease = None;
+        self.sent = None;
+    }
+
+    /// The live lease, if everything it covers has been applied.
+    pub fn live(&self, applied: &Position, now: Now) -> Result<&Lease, NoLease> {
+        let lease = self.lease.as_ref().ok_or(NoLease::Never)?;
+        if !lease.runs(now) {
+            return Err(NoLease::RanOut);
+        }
+        if applied.length < lease.head.position.length {
+            return Err(NoLease::Behind);
+        }
+        Ok(lease)
+    }
+
+    /// When the next pull should leave, on the monotonic clock: a third of the lease after the last
+    /// one was sent, at once if there is none.
+    pub fn next_pull_ms(&self) -> u64 {
+        self.lease.map_or(0, |lease| lease.sent.mono_ms.saturating_add(lease.granted_ms / 3))
+    }
+}
+
+impl Lease {
+    fn runs(&self, now: Now) -> bool {
+        // Both clocks must agree that it still runs: the monotonic one cannot be set, the wall
+        // clock catches a monotonic one that stood still.
+        now.mono_ms >= self.sent.mono_ms
+            && now.mono_ms - self.sent.mono_ms < self.granted_ms
+            && now.wall < self.sent.wall.plus_ms(self.granted_ms)
+    }
+
+    pub fn runs_until(&self) -> Timestamp {
+        self.sent.wall.plus_ms(self.granted_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONCE: Nonce = Nonce([7; 16]);
+    const GRANT: Hash = Hash([9; 32]);
+
+    fn channel() -> ChannelId {
+        ChannelId {
+            home: wire::OrganisationId::from_base("000020102016").unwrap(),
+            source: "9000020102016/lunch".parse().unwrap(),
+        }
+    }
+
+    fn at(ms: u64) -> Now {
+        Now { mono_ms: 1_000_000 + ms, wall: Timestamp(1_800_000_000_000 + ms) }
+    }
+
+    fn position(length: u64) -> Position {
+        Position { length, chain: Hash([length as u8; 32]) }
+    }
+
+    fn grant(length: u64, granted_ms: u64) -> Grant {
+        let head = ChannelHead { position: position(length), map: Hash([1; 32]) };
+        Grant { channel: channel(), nonce: NONCE, head, granted_ms, time: at(0).wall }
+    }
+
+    fn leased(sent: Now, grant_: &Grant) -> LeaseKeeper {
+        let mut keeper = LeaseKeeper::new(channel());
+        keeper.sending(NONCE, sent);
+        keeper.granted(grant_, GRANT).unwrap();
+        keeper
+    }
+
+    #[test]
+    fn it_is_counted_from_when_the_pull_was_sent() {
+        // The answer took 5 s; the lease still ends 60 s after the pull left.
+        let keeper = leased(at(0), &grant(3, 60_000));
+        assert!(keeper.live(&position(3), at(59_999)).is_ok());
+        assert_eq!(keeper.live(&position(3), at(60_000)), Err(NoLease::RanOut));
+    }
+
+    #[test]
+    fn either_clock_ends_it() {
+        let keeper = leased(at(0), &grant(3, 60_000));
+        let stopped = Now { mono_ms: at(10).mono_ms, wall: at(60_000).wall };
+        assert_eq!(keeper.live(&position(3), stopped), Err(NoLease::RanOut));
+        let set_back = Now { mono_ms: at(60_000).mono_ms, wall: at(10).wall };
+        assert_eq!(keeper.live(&position(3), set_back), Err(NoLease::RanOut));
+        let rebooted = Now { mono_ms: 5, wall: at(10).wall };
+        assert_eq!(keeper.live(&position(3), rebooted), Err(NoLease::RanOut));
+    }
+
+    #[test]
+    fn a_head_that_is_not_applied_releases_nothing() {
+        let keeper = leased(at(0), &grant(3, 60_000));
+        assert_eq!(keeper.live(&position(2), at(1)), Err(NoLease::Behind));
+        assert!(keeper.live(&position(4), at(1)).is_ok());
+    }
+
+    #[test]
+    fn only_the_waiting_pull_is_answered() {
+        let mut keeper = LeaseKeeper::new(channel());
+        assert_eq!(keeper.granted(&grant(0, 60_000), GRANT), Err(GrantError::Unasked));
+        keeper.sending(Nonce([1; 16]), at(0));
+        assert_eq!(keeper.granted(&grant(0, 60_000), GRANT), Err(GrantError::Unasked));
+        keeper.sending(NONCE, at(0));
+        keeper.granted(&grant(0, 60_000), GRANT).unwrap();
+        // The same grant again, to stretch the lease.
+        assert_eq!(keeper.granted(&grant(0, 60_000), GRANT), Err(GrantError::Unasked));
+    }
+
+    #[test]
+    fn a_new_node_has_none() {
+        let keeper = LeaseKeeper::new(channel());
+        assert_eq!(keeper.live(&position(0), at(0)), Err(NoLease::Never));
+        assert_eq!(keeper.next_pull_ms(), 0);
+        assert_eq!(leased(at(0), &grant(0, 60_000)).next_pull_ms(), at(20_000).mono_ms);
+    }
+
+    #[test]
+    fn the_home_waits_longer_than_the_source_releases() {
+        assert!(lapse_ms(60_000) > 60_000 + 60);
+        assert!(lapse_ms(2_000) > 2_000);
+    }
+}

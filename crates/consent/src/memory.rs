@@ -1,0 +1,106 @@
+//! Both ends' stores as plain maps: for tests, the model checker and the simulator.
+
+use std::collections::BTreeMap;
+
+use evidence::map::{MapNode, NodeKey};
+use wire::{DecisionId, ServiceId, ServiceName, channel::Entry, consent::Attested};
+
+use crate::{
+    evaluate::{UseCount, UseView},
+    home::HomeChannel,
+    pair::PairState,
+    source::SourceChannel,
+    store::{ChannelStore, HomeEntry, HomeStore, PairThread, SourceStore, StoreFault},
+};
+
+/// What one channel keeps at one end.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct MemoryStore {
+    pub pairs: BTreeMap<ServiceId, PairState>,
+    pub threads: BTreeMap<ServiceId, PairThread>,
+    pub map: BTreeMap<NodeKey, MapNode>,
+    pub home_channel: Option<HomeChannel>,
+    pub home_entries: Vec<HomeEntry>,
+    pub source_channel: Option<SourceChannel>,
+    pub source_entries: Vec<Entry>,
+    pub links: BTreeMap<(ServiceName, ServiceId), ServiceId>,
+    pub direct_denies: BTreeMap<DecisionId, Attested>,
+    pub uses: BTreeMap<DecisionId, UseCount>,
+}
+
+impl ChannelStore for MemoryStore {
+    fn pair(&self, subject: &ServiceId) -> Result<PairState, StoreFault> {
+        Ok(self.pairs.get(subject).cloned().unwrap_or_default())
+    }
+
+    fn put_pair(&mut self, subject: &ServiceId, pair: &PairState) {
+        self.pairs.insert(*subject, pair.clone());
+    }
+
+    fn thread(&self, subject: &ServiceId) -> Result<PairThread, StoreFault> {
+        Ok(self.threads.get(subject).cloned().unwrap_or_default())
+    }
+
+    fn put_thread(&mut self, subject: &ServiceId, thread: &PairThread) {
+        self.threads.insert(*subject, thread.clone());
+    }
+
+    fn map_node(&self, key: &NodeKey) -> Result<Option<MapNode>, StoreFault> {
+        Ok(self.map.get(key).cloned())
+    }
+
+    fn put_map_node(&mut self, key: &NodeKey, node: &MapNode) {
+        self.map.insert(key.clone(), node.clone());
+    }
+}
+
+impl HomeStore for MemoryStore {
+    fn put_channel(&mut self, channel: &HomeChannel) {
+        self.home_channel = Some(channel.clone());
+    }
+
+    fn entry(&self, seq: u64) -> Result<Option<HomeEntry>, StoreFault> {
+        Ok(usize::try_from(seq).ok().and_then(|seq| self.home_entries.get(seq)).cloned())
+    }
+
+    fn put_entry(&mut self, entry: &HomeEntry) {
+        match self.home_entries.iter_mut().find(|known| known.entry.seq == entry.entry.seq) {
+            Some(known) => *known = entry.clone(),
+            None => self.home_entries.push(entry.clone()),
+        }
+    }
+}
+
+impl SourceStore for MemoryStore {
+    fn put_channel(&mut self, channel: &SourceChannel) {
+        self.source_channel = Some(channel.clone());
+    }
+
+    fn put_entry(&mut self, entry: &Entry) {
+        self.source_entries.push(entry.clone());
+    }
+
+    fn put_link(&mut self, recipient: &ServiceName, there: &ServiceId, subject: &ServiceId) {
+        self.links.insert((recipient.clone(), *there), *subject);
+    }
+
+    fn direct_denies(&self, limit: usize) -> Result<Vec<(DecisionId, Attested)>, StoreFault> {
+        Ok(self.direct_denies.iter().take(limit).map(|(id, deny)| (*id, deny.clone())).collect())
+    }
+
+    fn put_direct_deny(&mut self, id: &DecisionId, deny: &Attested) {
+        self.direct_denies.insert(*id, deny.clone());
+    }
+
+    fn drop_direct_deny(&mut self, id: &DecisionId) {
+        self.direct_denies.remove(id);
+    }
+
+    fn uses(&self, permit: &DecisionId) -> Result<UseCount, StoreFault> {
+        Ok(UseView::uses(&self.uses, permit))
+    }
+
+    fn put_uses(&mut self, permit: &DecisionId, uses: UseCount) {
+        self.uses.insert(*permit, uses);
+    }
+}

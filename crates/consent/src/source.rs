@@ -1,0 +1,308 @@
+//! The source's end of a channel: it applies what the homes owe it, and reports what it could not
+//! read. The head always advances: one bad entry never stops a city.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use trust::Trust;
+use wire::{
+    DecisionId, Hash, NetworkId, Nonce, Now, ServiceId, ServiceName, Timestamp, cbor,
+    channel::{ChannelHead, ChannelId, Entry, EntryKind, HeadStatement, Position, Pull},
+    consent::{Attested, Recipient},
+    limits,
+};
+
+use crate::{
+    admission::{AdmissionError, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd, ReadDecision},
+    home::thread_entry,
+    pair::PairState,
+    store::{SourceStore, StoreFault},
+};
+
+/// The state of a channel at its source, besides pairs, threads and map.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceChannel {
+    id: ChannelId,
+    applied: ChannelHead,
+    /// Entries that could not be read or verified, to be reported to the home.
+    unreadable: BTreeSet<u64>,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum SourceError {
+    #[error("the head statement is for another channel")]
+    OtherChannel,
+    #[error("the entries do not lead from what is applied to the head that the home signed")]
+    Forked,
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+}
+
+/// What became of one entry, for the log.
+#[derive(Debug, Clone)]
+pub struct AppliedEntry {
+    pub seq: u64,
+    pub kind: EntryKind,
+    pub decision: Option<DecisionId>,
+    /// Set if it could not be read, was not entitled, or contradicts its header.
+    pub fault: Option<String>,
+}
+
+impl SourceChannel {
+    pub fn new(network: &NetworkId, id: ChannelId) -> Self {
+        let applied =
+            ChannelHead { position: Position::start(network, &id), map: evidence::map::EMPTY_ROOT };
+        Self { id, applied, unreadable: BTreeSet::new() }
+    }
+
+    pub fn id(&self) -> &ChannelId {
+        &self.id
+    }
+
+    pub fn applied(&self) -> &ChannelHead {
+        &self.applied
+    }
+
+    /// The next pull. Direct denies ride along until the channel brings them back.
+    pub fn pull(&self, store: &dyn SourceStore, nonce: Nonce) -> Result<Pull, StoreFault> {
+        let denies = store.direct_denies(limits::PULL_ATTACHMENTS)?;
+        Ok(Pull {
+            channel: self.id.clone(),
+            nonce,
+            applied: self.applied.position,
+            denies: denies.into_iter().map(|(_, deny)| deny).collect(),
+            unreadable: self.unreadable.iter().copied().take(limits::PULL_ATTACHMENTS).collect(),
+        })
+    }
+
+    /// Applies the entries that are new and checks that they lead to the head the home signed.
+    /// Entries from before are passed over; a gap applies nothing. On an error the caller drops
+    /// everything this call wrote.
+    pub fn apply(
+        &mut self,
+        store: &mut dyn SourceStore,
+        entries: &[Entry],
+        statement: &HeadStatement,
+        trust: &Trust,
+        now: Now,
+    ) -> Result<Vec<AppliedEntry>, SourceError> {
+        if statement.channel != self.id {
+            return Err(SourceError::OtherChannel);
+        }
+        let new: Vec<_> =
+            entries.iter().filter(|entry| entry.seq >= self.applied.position.length).collect();
+        if new.first().is_some_and(|first| first.seq != self.applied.position.length) {
+            return Ok(Vec::new()); // a gap: the next pull closes it
+        }
+        if new.is_empty() && statement.head.position.length != self.applied.position.length {
+            return Ok(Vec::new()); // old news, or a head whose entries are still to come
+        }
+        let mut next = self.clone();
+        let mut outcome = Vec::with_capacity(new.len());
+        for entry in new {
+            if entry.seq != next.applied.position.length {
+                return Err(SourceError::Forked);
+            }
+            let hash = entry.hash();
+            let applied = next.apply_entry(store, entry, &hash, trust, now)?;
+            if applied.fault.is_some() {
+                next.unreadable.insert(entry.seq);
+            }
+            store.put_entry(entry);
+            next.applied = ChannelHead {
+                position: next.applied.position.after(&hash),
+                map: thread_entry(store, &entry.subject, entry.seq, &hash)?,
+            };
+            outcome.push(applied);
+        }
+        if next.applied != statement.head {
+            return Err(SourceError::Forked);
+        }
+        *self = next;
+        store.put_channel(self);
+        Ok(outcome)
+    }
+
+    fn apply_entry(
+        &self,
+        store: &mut dyn SourceStore,
+        entry: &Entry,
+        hash: &Hash,
+        trust: &Trust,
+        now: Now,
+    ) -> Result<AppliedEntry, StoreFault> {
+        let mut pair = store.pair(&entry.subject)?;
+        let Absorbed { decision, link, fault } =
+            absorb(&self.id, &mut pair, entry, hash, trust, now.wall);
+        if let Some(id) = decision {
+            store.drop_direct_deny(&id);
+        }
+        if let Some((recipient, recipient_subject)) = link {
+            store.put_link(&recipient, &recipient_subject, &entry.subject);
+        }
+        store.put_pair(&entry.subject, &pair);
+        Ok(AppliedEntry { seq: entry.seq, kind: entry.kind, decision, fault })
+    }
+}
+
+/// What an entry did to its pair.
+#[derive(Debug, Clone, Default)]
+pub struct Absorbed {
+    pub decision: Option<DecisionId>,
+    /// The recipient, and the citizen's id there, that an applied permit joins to the pair.
+    pub link: Option<(ServiceName, ServiceId)>,
+    pub fault: Option<String>,
+}
+
+/// Lets one entry of `channel` act on the pair it is about. Who replays a pair's entries gets the
+/// state that the source had: this is what an evidence bundle is checked with.
+pub fn absorb(
+    channel: &ChannelId,
+    pair: &mut PairState,
+    entry: &Entry,
+    hash: &Hash,
+    trust: &Trust,
+    at: Timestamp,
+) -> Absorbed {
+    match read(channel, entry, pair, trust, at) {
+        Ok(Readable::Decision(admitted)) => absorb_decision(channel, pair, entry, hash, &admitted),
+        Ok(Readable::KeyBegin(admitted)) => {
+            pair.apply_key_begin(&admitted);
+            Absorbed::default()
+        }
+        Ok(Readable::KeyEnd(admitted)) => {
+            pair.apply_key_end(&admitted);
+            Absorbed::default()
+        }
+        Err(Unreadable { fault, entitled }) => {
+            // Read and verified, but from someone who has no say over this pair: no effect.
+            // Anything else that is no permit is a deny of its scope.
+            if entry.kind != EntryKind::PERMIT && entitled {
+                pair.apply_unreadable(DecisionId(hash.0), entry.scope.clone());
+            }
+            Absorbed { fault: Some(fault), ..Absorbed::default() }
+        }
+    }
+}
+
+fn absorb_decision(
+    channel: &ChannelId,
+    pair: &mut PairState,
+    entry: &Entry,
+    hash: &Hash,
+    admitted: &AdmittedDecision,
+) -> Absorbed {
+    let decision = Some(admitted.id());
+    let contradicts = admitted.decision().scope != entry.scope
+        || admitted.is_deny() != (entry.kind == EntryKind::DENY);
+    if admitted.is_deny() {
+        pair.apply_decision(admitted);
+        if contradicts && entry.kind != EntryKind::PERMIT {
+            // A header that says less than the deny must not narrow it, and one that says more is
+            // applied as it stands.
+            pair.apply_unreadable(DecisionId(hash.0), entry.scope.clone());
+        }
+        let fault = contradicts.then(|| "the entry's header contradicts its deny".to_owned());
+        return Absorbed { decision, link: None, fault };
+    }
+    let fault = if contradicts {
+        if entry.kind != EntryKind::PERMIT {
+            pair.apply_unreadable(DecisionId(hash.0), entry.scope.clone());
+        }
+        Some("the entry's header contradicts its permit")
+    } else if pair.home.as_ref() != Some(&channel.home) {
+        Some("a permit from a node that is not the pair's home")
+    } else {
+        None
+    };
+    if let Some(fault) = fault {
+        return Absorbed { decision, link: None, fault: Some(fault.to_owned()) };
+    }
+    pair.apply_decision(admitted);
+    let link = match (admitted.permit(), &admitted.decision().scope.recipient) {
+        (Some(permit), Recipient::Service(recipient)) => {
+            Some((recipient.clone(), permit.recipient_subject))
+        }
+        _ => None,
+    };
+    Absorbed { decision, link, fault: None }
+}
+
+fn read(
+    channel: &ChannelId,
+    entry: &Entry,
+    pair: &PairState,
+    trust: &Trust,
+    at: Timestamp,
+) -> Result<Readable, Unreadable> {
+    let body: Attested = cbor::from_slice(&entry.body).map_err(Unreadable::new)?;
+    let other = || Unreadable::new("the body is about another pair than its header");
+    match entry.kind {
+        EntryKind::PERMIT | EntryKind::DENY => {
+            let read = ReadDecision::read(&body, trust.network()).map_err(Unreadable::new)?;
+            let claimed = read.claimed_pair();
+            if claimed.source != channel.source || claimed.subject != entry.subject {
+                return Err(other());
+            }
+            read.admit(pair, trust, at).map(Readable::Decision).map_err(Unreadable::from)
+        }
+        EntryKind::KEY_BEGIN => {
+            let begin = AdmittedKeyBegin::admit(&body, channel, pair, trust, at)?;
+            if begin.begin().pair.subject != entry.subject {
+                return Err(other());
+            }
+            Ok(Readable::KeyBegin(begin))
+        }
+        EntryKind::KEY_END => {
+            let end = AdmittedKeyEnd::admit(&body, channel, pair, trust, at)?;
+            if end.end().pair.subject != entry.subject {
+                return Err(other());
+            }
+            Ok(Readable::KeyEnd(end))
+        }
+        EntryKind(kind) => Err(Unreadable::new(format!("entry kind {kind} is not known here"))),
+    }
+}
+
+/// Takes a deny that a wallet handed straight to the source (or had relayed): it holds at once, and
+/// goes to the home with the next pull. Says whether it is new.
+pub fn accept_direct_deny(
+    store: &mut dyn SourceStore,
+    deny: &AdmittedDecision,
+) -> Result<bool, StoreFault> {
+    let subject = deny.decision().pair.subject;
+    let mut pair = store.pair(&subject)?;
+    if !deny.is_deny() || pair.knows(&deny.id()) {
+        return Ok(false);
+    }
+    pair.apply_decision(deny);
+    store.put_pair(&subject, &pair);
+    store.put_direct_deny(&deny.id(), deny.submission());
+    Ok(true)
+}
+
+enum Readable {
+    Decision(AdmittedDecision),
+    KeyBegin(AdmittedKeyBegin),
+    KeyEnd(AdmittedKeyEnd),
+}
+
+struct Unreadable {
+    fault: String,
+    /// Whether the sender could have a say at all; see [`AdmissionError::NotEntitled`].
+    entitled: bool,
+}
+
+impl Unreadable {
+    fn new(fault: impl ToString) -> Self {
+        Self { fault: fault.to_string(), entitled: true }
+    }
+}
+
+impl From<AdmissionError> for Unreadable {
+    fn from(error: AdmissionError) -> Self {
+        let entitled = !matches!(error, AdmissionError::NotEntitled);
+        Self { fault: error.to_string(), entitled }
+    }
+}

@@ -1,0 +1,97 @@
+//! What the machines of a channel read and write. One implementation is a transaction of the node's
+//! store, so that everything a machine writes lands in one atomic batch; another is a plain map, for
+//! tests, the model and the simulator.
+
+use serde::{Deserialize, Serialize};
+use wire::{
+    DecisionId, Hash, ServiceId, ServiceName, Timestamp,
+    channel::{ChannelHead, Entry},
+    consent::Attested,
+};
+
+use evidence::map::{MapNode, NodeKey};
+
+use crate::{evaluate::UseCount, home::HomeChannel, pair::PairState, source::SourceChannel};
+
+/// The store could not be read: no verdict about what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the store could not be read: {0}")]
+pub struct StoreFault(pub String);
+
+/// An entry as the home keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HomeEntry {
+    pub entry: Entry,
+    /// The channel's head right after it.
+    pub head: ChannelHead,
+    pub decision: Option<DecisionId>,
+    pub accepted: Timestamp,
+    /// When the last lease that was granted without knowing it has surely run out.
+    pub leases_lapse: Timestamp,
+    pub acknowledged: Option<Timestamp>,
+}
+
+/// What one channel says of one pair: the digest that the Merkle map holds, and which entries made
+/// it. The digest is `H("mebuku/pair/1", [digest before, entry hash])`, from 32 zero bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairThread {
+    pub digest: Hash,
+    pub seqs: Vec<u64>,
+}
+
+impl Default for PairThread {
+    fn default() -> Self {
+        Self { digest: Hash([0; 32]), seqs: Vec::new() }
+    }
+}
+
+impl PairThread {
+    pub fn extend(&mut self, seq: u64, entry: &Hash) {
+        self.digest = pair_digest(&self.digest, entry);
+        self.seqs.push(seq);
+    }
+}
+
+/// One step of a pair's digest.
+pub fn pair_digest(before: &Hash, entry: &Hash) -> Hash {
+    wire::hash_parts("mebuku/pair/1", &[&before.0, &entry.0])
+}
+
+/// What both ends of one channel keep. Implementations are bound to one channel, but for
+/// [`ChannelStore::pair`] at a source, which all channels of that source share.
+pub trait ChannelStore {
+    fn pair(&self, subject: &ServiceId) -> Result<PairState, StoreFault>;
+    fn put_pair(&mut self, subject: &ServiceId, pair: &PairState);
+    fn thread(&self, subject: &ServiceId) -> Result<PairThread, StoreFault>;
+    fn put_thread(&mut self, subject: &ServiceId, thread: &PairThread);
+    fn map_node(&self, key: &NodeKey) -> Result<Option<MapNode>, StoreFault>;
+    fn put_map_node(&mut self, key: &NodeKey, node: &MapNode);
+}
+
+/// What only a home keeps of a channel.
+pub trait HomeStore: ChannelStore {
+    fn put_channel(&mut self, channel: &HomeChannel);
+    fn entry(&self, seq: u64) -> Result<Option<HomeEntry>, StoreFault>;
+    fn put_entry(&mut self, entry: &HomeEntry);
+}
+
+/// What only a source keeps of a channel.
+pub trait SourceStore: ChannelStore {
+    fn put_channel(&mut self, channel: &SourceChannel);
+    fn put_entry(&mut self, entry: &Entry);
+    /// Which pair of this source is meant by a recipient's id: from the link of an applied permit.
+    fn put_link(
+        &mut self,
+        recipient: &ServiceName,
+        recipient_subject: &ServiceId,
+        subject: &ServiceId,
+    );
+    /// Denies handed straight to this source, until the channel brings them.
+    fn direct_denies(&self, limit: usize) -> Result<Vec<(DecisionId, Attested)>, StoreFault>;
+    fn put_direct_deny(&mut self, id: &DecisionId, deny: &Attested);
+    fn drop_direct_deny(&mut self, id: &DecisionId);
+    fn uses(&self, permit: &DecisionId) -> Result<UseCount, StoreFault>;
+    fn put_uses(&mut self, permit: &DecisionId, uses: UseCount);
+}
