@@ -105,16 +105,14 @@ fn canonicalise(value: &mut Value, depth: usize) -> Result<(), CborError> {
 
 /// Serde's message without the values it may quote: error texts must not carry personal data.
 fn shape_message(error: &ciborium::value::Error) -> String {
-    let text = error.to_string();
-    match text.split_once("`") {
-        Some((before, rest)) => match rest.split_once("`") {
-            // Field names are ours; anything else in quotes may be the sender's.
-            Some((name, _)) if before.contains("field") && name.len() <= 32 => {
-                format!("{before}`{name}`")
-            }
-            _ => before.trim_end().to_owned(),
-        },
-        None if text.len() <= 120 && !text.contains('"') => text,
+    let ciborium::value::Error::Custom(text) = error;
+    // The name of a missing field is ours; anything else in quotes may be the sender's.
+    if text.starts_with("missing field `") {
+        return text.clone();
+    }
+    match text.split_once('`') {
+        Some((before, _)) => before.trim_end().to_owned(),
+        None if text.len() <= 120 && !text.contains('"') => text.clone(),
         None => "a value of the wrong type".to_owned(),
     }
 }

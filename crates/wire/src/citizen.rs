@@ -1,5 +1,5 @@
 //! Between a wallet and its home: enrolment, service certificates, links, decisions, history
-//! (`specs/07-identity.md`, `specs/08-wallet.md`).
+//! (`specs/07-identity.md`, `specs/10-wallet.md`).
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,10 @@ use crate::{
     cbor::Bytes,
     consent::Attested,
     crypto::PublicKey,
-    ids::{DecisionId, ItemType, KeyHash, NetworkId, Nonce, OrganisationId, Pair, ServiceId, ServiceName, Timestamp},
+    ids::{
+        DecisionId, ItemType, KeyHash, NetworkId, Nonce, OrganisationId, Pair, ServiceId,
+        ServiceName, Timestamp,
+    },
     registry::{Message, MessageType},
 };
 

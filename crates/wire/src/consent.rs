@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cbor::Bytes,
-    ids::{DecisionId, Hash, ItemType, KeyHash, Nonce, Pair, Purpose, ServiceId, ServiceName, Timestamp},
+    ids::{
+        DecisionId, Hash, ItemType, KeyHash, Nonce, Pair, Purpose, ServiceId, ServiceName,
+        Timestamp,
+    },
     registry::{Message, MessageType},
 };
 
@@ -114,11 +117,14 @@ pub enum Reopen {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Uses {
     Once,
     /// `count` uses in every period of `period_ms`, counted from `valid_from`.
-    Per { count: u32, period_ms: u64 },
+    Per {
+        count: u32,
+        period_ms: u64,
+    },
     Unlimited,
 }
 

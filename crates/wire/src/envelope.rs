@@ -10,8 +10,8 @@
 
 use ciborium::Value;
 use coset::{
-    AsCborValue, CoseSign, CoseSign1, CoseSignBuilder, CoseSignature, CoseSignatureBuilder,
-    CoseSign1Builder, Header, HeaderBuilder, Label, ProtectedHeader,
+    AsCborValue, CoseSign, CoseSign1, CoseSign1Builder, CoseSignBuilder, CoseSignature,
+    CoseSignatureBuilder, Header, HeaderBuilder, Label, ProtectedHeader,
     RegisteredLabelWithPrivate::Assigned, iana,
 };
 
@@ -89,7 +89,18 @@ fn check_header<M: Message>(protected: &ProtectedHeader) -> Result<KeyHash, Enve
     if protected.header != signer_header::<M>(&key) {
         return Err(profile::<M>("unexpected header parameters"));
     }
+    check_header_bytes::<M>(protected)?;
     Ok(key)
+}
+
+/// The COSE reader takes a header however it is written; one object must have one encoding.
+fn check_header_bytes<M: Message>(protected: &ProtectedHeader) -> Result<(), EnvelopeError> {
+    match &protected.original_data {
+        Some(bytes) if *bytes != encode(protected.header.clone()) => {
+            Err(profile::<M>("the protected header is not in deterministic encoding"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_typ<M: Message>(header: &Header) -> Result<(), EnvelopeError> {
@@ -104,7 +115,10 @@ fn check_typ<M: Message>(header: &Header) -> Result<(), EnvelopeError> {
     }
 }
 
-fn decode_envelope<M: Message, E: AsCborValue>(bytes: &[u8], limit: usize) -> Result<E, EnvelopeError> {
+fn decode_envelope<M: Message, E: AsCborValue>(
+    bytes: &[u8],
+    limit: usize,
+) -> Result<E, EnvelopeError> {
     let encoding = |error| EnvelopeError::Encoding { expected: M::TYPE, error };
     if bytes.len() > limit {
         let error = CborError::TooLarge { what: M::TYPE.name(), size: bytes.len(), limit };
@@ -116,7 +130,13 @@ fn decode_envelope<M: Message, E: AsCborValue>(bytes: &[u8], limit: usize) -> Re
 
 fn decode_payload<M: Message>(payload: &Option<Vec<u8>>) -> Result<M, EnvelopeError> {
     let bytes = payload.as_deref().ok_or(profile::<M>("detached payload"))?;
-    cbor::from_slice(bytes).map_err(|error| EnvelopeError::Encoding { expected: M::TYPE, error })
+    let encoding = |error| EnvelopeError::Encoding { expected: M::TYPE, error };
+    let message: M = cbor::from_slice(bytes).map_err(encoding)?;
+    // Serde also reads `None` from a field left out: a second encoding of the same message.
+    if cbor::to_vec(&message) != bytes {
+        return Err(encoding(CborError::NotDeterministic));
+    }
+    Ok(message)
 }
 
 fn encode(value: impl AsCborValue) -> Vec<u8> {
@@ -272,11 +292,20 @@ impl<M: Message> Verified<M> {
 }
 
 /// A `COSE_Sign` envelope: one payload, signatures of several people, each attributable.
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 pub struct MultiSigned<M> {
     cose: CoseSign,
     message: M,
 }
+
+/// By encoding: whether it was read or made here leaves no difference.
+impl<M: Message> PartialEq for MultiSigned<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl<M: Message> Eq for MultiSigned<M> {}
 
 impl<M: Message> MultiSigned<M> {
     pub fn new(message: M) -> Self {
@@ -293,6 +322,7 @@ impl<M: Message> MultiSigned<M> {
         if cose.protected.header != typ_header::<M>().build() || !cose.unprotected.is_empty() {
             return Err(profile::<M>("unexpected header parameters"));
         }
+        check_header_bytes::<M>(&cose.protected)?;
         for signature in &cose.signatures {
             check_header::<M>(&signature.protected)?;
             if !signature.unprotected.is_empty() {
@@ -329,7 +359,9 @@ impl<M: Message> MultiSigned<M> {
         entry.signature = signer.sign(&to_be_signed)?.0.to_vec();
         self.cose.signatures.retain(|s| s.protected.header.key_id != key.0);
         self.cose.signatures.push(entry);
-        self.cose.signatures.sort_by(|a, b| a.protected.header.key_id.cmp(&b.protected.header.key_id));
+        self.cose
+            .signatures
+            .sort_by(|a, b| a.protected.header.key_id.cmp(&b.protected.header.key_id));
         Ok(())
     }
 
@@ -355,7 +387,8 @@ impl<M: Message> MultiSigned<M> {
         Ok(valid)
     }
 
-    /// Passes if at least `threshold` of `keys` (distinct) validly signed, and nobody else did.
+    /// Passes if at least `threshold` of `keys` validly signed, each counted once. Signatures of
+    /// other keys are not looked at: a new root carries those of the root before it, too.
     pub fn verify(
         &self,
         network: &NetworkId,

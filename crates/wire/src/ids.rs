@@ -235,7 +235,9 @@ fn check_digit(base: &str) -> Option<u8> {
 }
 
 /// Milliseconds since 1970-01-01T00:00:00Z, without leap seconds: the one type for wall-clock time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
 

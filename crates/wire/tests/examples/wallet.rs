@@ -1,0 +1,119 @@
+//! What a wallet and its home say to each other.
+
+use wire::{
+    DecisionId, OrganisationId,
+    citizen::{
+        Challenge, DecisionReply, Enrolment, EnrolmentReply, InForce, LinkRequest, PairRegister,
+        RecordSubmission, RegisterEntry, ServiceKeyProof, ServiceKeyReply, ServiceKeyRequest,
+        WalletQuery,
+    },
+};
+
+use super::{consent::entry, *};
+
+fn y() -> Bytes {
+    Bytes(vec![0xee; 32])
+}
+
+pub fn examples() -> Vec<Example> {
+    [enrolment(), service_keys(), register()].into_iter().flatten().collect()
+}
+
+fn enrolment() -> Vec<Example> {
+    let registrar: OrganisationId = "9000020102016".parse().unwrap();
+    let challenge = Challenge { registrar, nonce: nonce(7), expires: NOON.plus_ms(300_000) };
+    let enrolment = Enrolment {
+        challenge: challenge.clone(),
+        id_key: key(9).public_key(),
+        card_certificate: chain()[0].clone(),
+        card_signature: Bytes(vec![0x5a; 256]),
+    };
+    let bare = Enrolment {
+        card_certificate: Bytes(vec![]),
+        card_signature: Bytes(vec![]),
+        ..enrolment.clone()
+    };
+    vec![
+        plain("challenge", "full", &challenge),
+        signed("signed-enrolment", "full", &enrolment),
+        signed("signed-enrolment", "minimal", &bare),
+        plain("enrolment", "full", &enrolment),
+        plain("enrolment-reply", "full", &EnrolmentReply { chain: chain(), y: y() }),
+        plain("enrolment-reply", "minimal", &EnrolmentReply { chain: vec![], y: y() }),
+    ]
+}
+
+fn service_keys() -> Vec<Example> {
+    let proof = ServiceKeyProof { service: source(), id_key: key(9).public_key().key_hash() };
+    let request = ServiceKeyRequest {
+        service: source(),
+        proof: bytes_of(&proof),
+        key: key(1).public_key(),
+        y: y(),
+        nonce: nonce(8),
+        time: NOON,
+    };
+    let reply = ServiceKeyReply { subject: subject(0xa1), chain: chain(), begun: true };
+    let unbegun = ServiceKeyReply { chain: vec![], begun: false, ..reply.clone() };
+    let link = LinkRequest {
+        source: source(),
+        recipient: recipient(),
+        y: y(),
+        nonce: nonce(9),
+        time: NOON,
+    };
+    let early = |time| ServiceKeyRequest { time, ..request.clone() };
+    let other = ServiceKeyProof { service: recipient(), ..proof.clone() };
+    vec![
+        signed("signed-service-key-proof", "full", &proof),
+        signed("signed-service-key-proof", "minimal", &other),
+        plain("service-key-proof", "full", &proof),
+        signed("signed-service-key-request", "full", &request),
+        signed("signed-service-key-request", "minimal", &early(Timestamp(0))),
+        plain("service-key-request", "full", &request),
+        plain("service-key-reply", "full", &reply),
+        plain("service-key-reply", "minimal", &unbegun),
+        signed("signed-link-request", "full", &link),
+        signed(
+            "signed-link-request",
+            "minimal",
+            &LinkRequest { time: Timestamp(0), ..link.clone() },
+        ),
+        plain("link-request", "full", &link),
+    ]
+}
+
+fn register() -> Vec<Example> {
+    let query = WalletQuery { pair: pair(), nonce: nonce(10), time: NOON };
+    let with = |decision, status| PairRegister {
+        entries: vec![RegisterEntry { entry: entry(), decision, status }],
+    };
+    let id = DecisionId([3; 32]);
+    let record = RecordSubmission {
+        pair: pair(),
+        item: "health.allergy".parse().unwrap(),
+        content: Bytes(r#"{"食物":["そば"]}"#.into()),
+        nonce: nonce(11),
+        time: NOON,
+    };
+    let reply = |status| DecisionReply { decision: id, seq: 12, status };
+    let empty = RecordSubmission { content: Bytes(vec![]), ..record.clone() };
+    vec![
+        signed("signed-wallet-query", "full", &query),
+        signed(
+            "signed-wallet-query",
+            "minimal",
+            &WalletQuery { time: Timestamp(0), ..query.clone() },
+        ),
+        plain("wallet-query", "full", &query),
+        plain("pair-register", "full", &with(Some(id), InForce::Acknowledged(NOON))),
+        plain("pair-register", "of-a-key", &with(None, InForce::Accepted)),
+        plain("pair-register", "minimal", &PairRegister { entries: vec![] }),
+        plain("decision-reply", "accepted", &reply(InForce::Accepted)),
+        plain("decision-reply", "acknowledged", &reply(InForce::Acknowledged(NOON))),
+        plain("decision-reply", "leases-lapsed", &reply(InForce::LeasesLapsed(NOON))),
+        signed("signed-record-submission", "full", &record),
+        signed("signed-record-submission", "minimal", &empty),
+        plain("record-submission", "full", &record),
+    ]
+}
