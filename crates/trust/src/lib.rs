@@ -1,0 +1,27 @@
+//! Who may say what: certificates, path validation, the trust list, membership
+//! (`specs/03-trust.md`). Nothing here does I/O, reads a clock or draws randomness.
+//!
+//! - [`oids`]: our policies and extended key usages
+//! - [`issue`]: building certificates of the network's profile
+//! - [`chain`]: path validation (RFC 5280), giving a [`VerifiedChain`]
+//! - [`list`]: root chain, trust list and timestamp, giving a [`Trust`]
+//! - [`member`]: a node's identity and hello, giving a [`Member`]
+//! - `testing` (feature `testing`): a small network with keys made from numbers
+
+pub mod chain;
+pub mod issue;
+pub mod list;
+pub mod member;
+pub mod oids;
+mod profile;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use chain::{
+    CertificateKind, ChainError, InvalidChain, LeafSubject, SignedError, VerifiedChain,
+    verify_chain, verify_signed,
+};
+pub use issue::{Ca, IssueError, LeafKind, Pointers, Validity, leaf, root_ca, sub_ca};
+pub use list::{Freshness, Trust, TrustError, Versions, network_id};
+pub use member::{Member, MemberError, verify_hello, verify_identity};
+pub use profile::ProfileError;
