@@ -1,0 +1,69 @@
+//! 証拠束: everything that shows, without any node and years later, that one release was allowed:
+//! who asked, what the citizen had decided, that the source knew all of it, and what went out
+//! (`specs/12-bundle.md`).
+//!
+//! [`verify`] replays it: it opens the trust list under a root hash that the reader brings, checks
+//! every signature and every proof at the time of the release, lets the pair's channel entries act
+//! on an empty state as the source did, and evaluates the request again. Every byte of a bundle is
+//! covered by one of the checks; none is there for show.
+
+mod check;
+
+use evidence::{map::MapProof, proof::LogProof};
+use serde::{Deserialize, Serialize};
+use wire::{
+    Bytes, CborError, Hash, cbor,
+    channel::Entry,
+    membership::{NodeIdentity, TrustFile},
+};
+
+pub use check::{BundleError, Check, Verdict, verify};
+
+/// Largest bundle that is read, in bytes.
+pub const BUNDLE_LIMIT: usize = 32 * 1024 * 1024;
+/// What the file begins with, so that a reader knows it by sight.
+pub const FORMAT: &str = "mebuku/bundle/1";
+
+/// The evidence of one release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bundle {
+    /// [`FORMAT`].
+    pub format: String,
+    /// Root chain, trust list and timestamp as the source held them.
+    pub trust: TrustFile,
+    pub source: NodeIdentity,
+    pub recipient: NodeIdentity,
+    pub home: NodeIdentity,
+    /// The release in the source's evidence log; it holds the signed request.
+    pub release: LogProof,
+    /// The SD-JWT VC that went out, all disclosures with it.
+    pub presentation: Bytes,
+    /// The lease it went out under: a signed grant by the home.
+    pub grant: Bytes,
+    /// The home's signed word on the head that the source had applied.
+    pub statement: Bytes,
+    /// Every entry of the pair up to that head, in order: all its keys, permits and denies.
+    pub entries: Vec<Entry>,
+    /// That these entries, and no others, are what the head says of the pair.
+    pub map_proof: MapProof,
+    /// The recipient's signed receipt, if it came.
+    pub receipt: Option<Bytes>,
+}
+
+impl Bundle {
+    pub fn to_bytes(&self) -> Vec<u8> {
+        cbor::to_vec(self)
+    }
+
+    /// Reads exactly what [`Self::to_bytes`] writes.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CborError> {
+        let bundle: Self = cbor::from_slice_limited(bytes, "evidence bundle", BUNDLE_LIMIT)?;
+        // Serde reads a field left out as `None`: a second encoding of the same bundle.
+        if bundle.to_bytes() == bytes { Ok(bundle) } else { Err(CborError::NotDeterministic) }
+    }
+
+    pub fn hash(&self) -> Hash {
+        wire::sha256(&self.to_bytes())
+    }
+}

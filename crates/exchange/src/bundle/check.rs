@@ -1,0 +1,293 @@
+//! Checking a bundle, step by step, each step by name.
+
+use consent::{PairState, Query, evaluate, source::absorb, store::pair_digest};
+use evidence::{note::log_origin, record::Release};
+use trust::{Member, Trust, verify_identity};
+use wire::{
+    Hash, NetworkId, Signed, Timestamp, Verified,
+    channel::{ChannelId, Grant, HeadStatement},
+    exchange::{Receipt, Request},
+    membership::{NodeIdentity, Role},
+};
+
+use super::{Bundle, FORMAT};
+use crate::credential::{CLOCK_SKEW_MS, CheckedPresentation, Expected, check_presentation};
+
+/// One thing that was checked, in words for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    pub name: &'static str,
+    pub detail: String,
+}
+
+/// What a bundle proves.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    pub checks: Vec<Check>,
+    /// What no bundle of this form can show.
+    pub not_checked: Vec<&'static str>,
+    pub release: Release,
+    pub released_at: Timestamp,
+    pub presentation: CheckedPresentation,
+}
+
+/// Which check failed, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{check}: {reason}")]
+pub struct BundleError {
+    pub check: &'static str,
+    pub reason: String,
+}
+
+fn failed<E: ToString>(check: &'static str) -> impl FnOnce(E) -> BundleError {
+    move |reason| BundleError { check, reason: reason.to_string() }
+}
+
+fn ensure(check: &'static str, holds: bool, reason: &str) -> Result<(), BundleError> {
+    if holds { Ok(()) } else { Err(BundleError { check, reason: reason.to_owned() }) }
+}
+
+/// Checks a bundle under the genesis root with this hash. Pure: the same bundle and root give the
+/// same verdict anywhere, at any time.
+pub fn verify(bytes: &[u8], root: &NetworkId) -> Result<Verdict, BundleError> {
+    let bundle = Bundle::from_bytes(bytes).map_err(failed("file"))?;
+    ensure("file", bundle.format == FORMAT, "not an evidence bundle of this version")?;
+    let mut checks = vec![Check { name: "file", detail: format!("{} bytes", bytes.len()) }];
+    let mut passed = |name, detail| checks.push(Check { name, detail });
+
+    // The time of the release is needed to open the trust list, and proven further down.
+    let claimed = evidence::record::Record::from_bytes(&bundle.release.record)
+        .map_err(failed("release record"))?;
+    let at = claimed.time;
+    let trust = Trust::open(&bundle.trust, root, at).map_err(failed("trust list"))?;
+    let versions = trust.versions();
+    passed(
+        "trust list",
+        format!("root {}, list {}, network {root}", versions.root, versions.list),
+    );
+
+    let source = member("source", &bundle.source, &trust, at)?;
+    let recipient = member("recipient", &bundle.recipient, &trust, at)?;
+    let home = member("home", &bundle.home, &trust, at)?;
+    ensure("home", home.has_role(Role::Home), "its descriptor names no such role")?;
+    for (name, member) in [("source", &source), ("recipient", &recipient), ("home", &home)] {
+        passed(name, format!("{} ({})", member.name, member.organisation));
+    }
+
+    let release = check_release(&bundle, &source, &trust, &mut passed)?;
+    let request = check_request(&release, &recipient, &source, &trust, at)?;
+    passed("request", format!("{} by {}", release.request_id, release.recipient));
+    check_lease(&bundle, &release, &home, &trust, at)?;
+    passed("lease", format!("granted by {} and live at the release", home.name));
+    check_head(&bundle, &release, &home, &trust)?;
+    passed("channel head", format!("{} entries, signed by the home", release.position.length));
+
+    let pair = replay(&bundle, &release, &trust, at)?;
+    passed("decisions", format!("all {} entries of the pair", bundle.entries.len()));
+    let request_message = request.message();
+    let query = Query {
+        recipient: &request_message.recipient,
+        recipient_subject: &request_message.subject,
+        items: &request_message.items,
+        whole: request_message.whole,
+        purpose: &request_message.purpose,
+        consent_hash: request_message.consent_hash(),
+        at,
+        released: None,
+    };
+    let uses = std::collections::BTreeMap::new();
+    let permitted = evaluate(&pair, &uses, &query).map_err(failed("consent"))?;
+    let covers = |permit: &wire::DecisionId| permitted.permits().contains(permit);
+    ensure("consent", release.permits.iter().all(covers), "another permit stood")?;
+    let allowed = |item: &wire::ItemType| permitted.leaves().iter().any(|(leaf, _)| leaf == item);
+    ensure("consent", release.items.iter().all(allowed), "an item went out that was not permitted")?;
+    passed("consent", format!("permitted by {}", names(&release.permits)));
+
+    let presentation = check_released(&bundle, &release, request_message, &trust, at)?;
+    passed("presentation", format!("{} items, {}", release.items.len(), release.presentation));
+    match &bundle.receipt {
+        Some(receipt) => {
+            check_receipt(receipt, &release, &recipient, &trust)?;
+            passed("receipt", format!("signed by {}", recipient.name));
+        }
+        None => passed("receipt", "none came".to_owned()),
+    }
+    let not_checked = vec![
+        "how often a counted permit had been used before",
+        "witness cosignatures and a timestamp token: this bundle carries none",
+        "revocation status of the certificates, other than the denylist",
+    ];
+    Ok(Verdict { checks, not_checked, release, released_at: at, presentation })
+}
+
+fn names(ids: &[wire::DecisionId]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn member(
+    name: &'static str,
+    identity: &NodeIdentity,
+    trust: &Trust,
+    at: Timestamp,
+) -> Result<Member, BundleError> {
+    verify_identity(identity, trust, at).map_err(failed(name))
+}
+
+fn check_release(
+    bundle: &Bundle,
+    source: &Member,
+    trust: &Trust,
+    passed: &mut impl FnMut(&'static str, String),
+) -> Result<Release, BundleError> {
+    let origin = log_origin(trust.network(), &source.organisation);
+    let log_key: [u8; 32] = source.descriptor.log_key[..]
+        .try_into()
+        .map_err(|_| "the source's log key is not 32 bytes long")
+        .map_err(failed("release record"))?;
+    let proven = bundle.release.verify(&origin, &log_key).map_err(failed("release record"))?;
+    let release: Release = proven.record().body().map_err(failed("release record"))?;
+    ensure(
+        "release record",
+        source.owns(&release.pair.source) && release.channel.source == release.pair.source,
+        "it is about a service that is not the source's",
+    )?;
+    passed(
+        "release record",
+        format!("entry {} of {} in the source's log", proven.index(), proven.checkpoint().size),
+    );
+    Ok(release)
+}
+
+fn check_request(
+    release: &Release,
+    recipient: &Member,
+    source: &Member,
+    trust: &Trust,
+    at: Timestamp,
+) -> Result<Verified<Request>, BundleError> {
+    let signed = Signed::<Request>::decode(&release.request, trust.network())
+        .and_then(|signed| signed.verify(recipient.organisation_key()))
+        .map_err(failed("request"))?;
+    let request = signed.message();
+    ensure("request", signed.id() == release.request_id, "the release names another request")?;
+    ensure("request", request.id == release.request_nonce, "the release names another request id")?;
+    let parties = recipient.owns(&request.recipient)
+        && request.recipient == release.recipient
+        && source.owns(&request.source)
+        && request.source == release.pair.source;
+    ensure("request", parties, "it is between other services")?;
+    let in_time = request.issued <= at.plus_ms(CLOCK_SKEW_MS)
+        && at <= request.expires.plus_ms(CLOCK_SKEW_MS);
+    ensure("request", in_time, "it was not valid when the release was made")?;
+    Ok(signed)
+}
+
+fn signed_by<M: wire::Message>(
+    check: &'static str,
+    bytes: &[u8],
+    member: &Member,
+    trust: &Trust,
+) -> Result<Verified<M>, BundleError> {
+    Signed::<M>::decode(bytes, trust.network())
+        .and_then(|signed| signed.verify(member.organisation_key()))
+        .map_err(failed(check))
+}
+
+fn check_lease(
+    bundle: &Bundle,
+    release: &Release,
+    home: &Member,
+    trust: &Trust,
+    at: Timestamp,
+) -> Result<(), BundleError> {
+    let grant = signed_by::<Grant>("lease", &bundle.grant, home, trust)?;
+    ensure("lease", release.lease == Some(grant.id()), "the release was made under another grant")?;
+    check_channel("lease", &grant.message().channel, release, home)?;
+    let covers = grant.message().head.position.length <= release.position.length;
+    ensure("lease", covers, "it is for a head that the source had not applied")?;
+    // The home's clock said `time` after the pull was sent, so that the source stopped no later.
+    let end = grant.message().time.plus_ms(grant.message().granted_ms);
+    ensure("lease", at < end.plus_ms(CLOCK_SKEW_MS), "it had run out when the release was made")?;
+    let begin = at.plus_ms(CLOCK_SKEW_MS);
+    ensure("lease", grant.message().time <= begin, "it was granted after the release")
+}
+
+fn check_channel(
+    check: &'static str,
+    channel: &ChannelId,
+    release: &Release,
+    home: &Member,
+) -> Result<(), BundleError> {
+    let fits = *channel == release.channel && channel.home == home.organisation;
+    ensure(check, fits, "it is for another channel")
+}
+
+fn check_head(
+    bundle: &Bundle,
+    release: &Release,
+    home: &Member,
+    trust: &Trust,
+) -> Result<(), BundleError> {
+    let statement = signed_by::<HeadStatement>("channel head", &bundle.statement, home, trust)?;
+    check_channel("channel head", &statement.message().channel, release, home)?;
+    let head = statement.message().head;
+    let fits = head.position == release.position && head.map == release.map;
+    ensure("channel head", fits, "the release was made at another head")
+}
+
+/// Lets every entry of the pair act on an empty state, and proves that there were no others.
+fn replay(
+    bundle: &Bundle,
+    release: &Release,
+    trust: &Trust,
+    at: Timestamp,
+) -> Result<PairState, BundleError> {
+    let mut pair = PairState::default();
+    let mut digest = Hash([0; 32]);
+    let mut next = 0;
+    for entry in &bundle.entries {
+        let fits = entry.subject == release.pair.subject
+            && (next..release.position.length).contains(&entry.seq);
+        ensure("decisions", fits, "an entry of another pair, out of order, or beyond the head")?;
+        next = entry.seq + 1;
+        let hash = entry.hash();
+        digest = pair_digest(&digest, &hash);
+        absorb(&release.channel, &mut pair, entry, &hash, trust, at);
+    }
+    bundle
+        .map_proof
+        .verify_presence(&release.map, &Hash(release.pair.subject.0), &digest)
+        .map_err(failed("decisions"))?;
+    Ok(pair)
+}
+
+fn check_released(
+    bundle: &Bundle,
+    release: &Release,
+    request: &Request,
+    trust: &Trust,
+    at: Timestamp,
+) -> Result<CheckedPresentation, BundleError> {
+    let fits = wire::sha256(&bundle.presentation) == release.presentation;
+    ensure("presentation", fits, "it is not the one that was released")?;
+    let expected = Expected::answer_to(request, release.request_id, at);
+    let presentation = check_presentation(&bundle.presentation, &expected, trust)
+        .map_err(failed("presentation"))?;
+    let items: Vec<_> = presentation.items().keys().cloned().collect();
+    ensure("presentation", items == release.items, "its items are not those of the release")?;
+    let cites = presentation.decisions() == release.permits;
+    ensure("presentation", cites, "it cites other permits than the release")?;
+    Ok(presentation)
+}
+
+fn check_receipt(
+    receipt: &[u8],
+    release: &Release,
+    recipient: &Member,
+    trust: &Trust,
+) -> Result<(), BundleError> {
+    let receipt = signed_by::<Receipt>("receipt", receipt, recipient, trust)?;
+    let Receipt { request, presentation, .. } = receipt.message();
+    let fits = *request == release.request_id && *presentation == release.presentation;
+    ensure("receipt", fits, "it is for another release")
+}
