@@ -1,0 +1,86 @@
+use trust::{ChainError, SignedError};
+use wire::{CborError, KeyHash, ServiceName, Timestamp};
+
+/// Why the wallet did not prepare something or did not take a reply.
+#[derive(Debug, thiserror::Error)]
+pub enum WalletError {
+    #[error("this wallet is not enrolled yet")]
+    NotEnrolled,
+    #[error("this wallet has no key at {0} yet")]
+    NoServiceKey(ServiceName),
+    #[error("this wallet has no link between {source_service} and {recipient} yet")]
+    NoLink { source_service: ServiceName, recipient: ServiceName },
+    #[error("signed with key {got}, where key {expected} has to sign")]
+    WrongSigner { expected: KeyHash, got: KeyHash },
+    #[error("the certificate chain in the reply does not hold")]
+    Chain(#[source] ChainError),
+    #[error("the signed object in the reply does not hold")]
+    Signed(#[source] SignedError),
+    #[error("the certificate in the reply is for another key than this wallet's")]
+    OtherKey,
+    #[error("the certificate in the reply is for another citizen or service")]
+    OtherSubject,
+    #[error("the number in the certificate does not follow from the secret that came with it")]
+    OtherNumber,
+    #[error("the reply gives this wallet another number than it has")]
+    NumberChanged,
+    #[error("the secret in the reply is not one")]
+    Secret(#[source] identity::number::NotY),
+    #[error("the link in the reply joins other service ids than this wallet's")]
+    ForeignLink,
+    #[error("the link in the reply is signed by one who may not issue citizens' certificates")]
+    LinkSigner,
+    #[error("the register in the reply holds an entry of another pair")]
+    ForeignRegister,
+    #[error("the register in the reply is not in the order of its channel")]
+    RegisterOrder,
+    #[error("the answer is about another decision than the one that was sent")]
+    OtherDecision,
+    #[error("the challenge has run out")]
+    ChallengeOver,
+    #[error("{0}")]
+    Draft(DraftFault),
+    #[error("the stored wallet cannot be read")]
+    Stored(#[source] CborError),
+    #[error("the stored wallet has format {0}, which this program does not know")]
+    StoredFormat(u16),
+}
+
+/// What is wrong with a draft: the citizen's to mend.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DraftFault {
+    #[error("name 1 to 64 item types")]
+    ItemCount,
+    #[error("`{0}` is public: it needs no consent, and no decision covers it")]
+    PublicItem(wire::ItemType),
+    #[error("`{0}` is no item type or category of the vocabulary")]
+    UnknownItem(wire::ItemType),
+    #[error("`{0}` is no purpose of the vocabulary")]
+    UnknownPurpose(wire::Purpose),
+    #[error("a permit lasts at least one day")]
+    NoTime,
+    #[error(
+        "the permit would outlast its certificate, which ends at {} s after 1970", .0.as_secs()
+    )]
+    OutlivesCertificate(Timestamp),
+    #[error("uses per period need a count of at least 1 and a period of at least 1 s")]
+    Uses,
+    #[error("the window of the data must end after it begins")]
+    Window,
+    #[error("at most 256 denies can be reopened at once")]
+    TooManyReopens,
+    #[error("the notice needs its words and a language tag of 1 to 35 characters")]
+    Notice,
+    #[error("a source and a recipient are two services")]
+    SameService,
+    #[error("a record is JSON of at most {} bytes", wire::limits::RECORD)]
+    Record,
+    #[error("a key of the pair is not ended by itself: sign with another")]
+    EndsItself,
+}
+
+impl From<DraftFault> for WalletError {
+    fn from(fault: DraftFault) -> Self {
+        Self::Draft(fault)
+    }
+}

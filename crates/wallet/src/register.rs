@@ -1,0 +1,289 @@
+//! 同意台帳: what the home says stands for one pair, read as the source reads it. Every entry is
+//! replayed through the source's own rules ([`consent::source::absorb`]), so that the citizen sees
+//! what the source does, not what the home says it does.
+
+use std::collections::BTreeMap;
+
+use consent::{
+    PairState, Permitted, Query, Refused, UseCount, evaluate, pair::StandingDeny, scope,
+    source::absorb,
+};
+use serde::{Deserialize, Serialize};
+use trust::{ChainError, Freshness, Trust};
+use wire::{
+    DecisionId, Hash, ItemType, KeyHash, NetworkId, Nonce, ServiceName, Signed, Timestamp,
+    Unsigned, cbor,
+    channel::{ChannelId, Entry, EntryKind},
+    citizen::{DecisionReply, InForce, PairRegister, RegisterEntry, WalletQuery},
+    consent::{
+        Attested, Decision, Items, KeyBegin, KeyEnd, PurposeScope, Recipient, Reopen, Scope,
+        Verdict,
+    },
+};
+
+use crate::{PermitDraft, Wallet, WalletError};
+
+/// The register of one pair, every entry checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisterView {
+    rows: Vec<RegisterRow>,
+    pair: PairState,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisterRow {
+    /// Position in the channel from the home to the source.
+    pub seq: u64,
+    /// 発効, by the home's word.
+    pub status: InForce,
+    pub scope: Scope,
+    pub content: RegisterContent,
+}
+
+/// What an entry turned out to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RegisterContent {
+    Decision {
+        id: DecisionId,
+        key: KeyHash,
+        decision: Box<Decision>,
+    },
+    KeyBegin(KeyBegin),
+    KeyEnd(KeyEnd),
+    /// It does not hold. As a permit it is none; as anything else it stands as a deny of its scope,
+    /// under this id.
+    Unreadable {
+        kind: EntryKind,
+        stands_as: Option<DecisionId>,
+        fault: String,
+    },
+}
+
+impl RegisterView {
+    /// In the channel's order.
+    pub fn rows(&self) -> &[RegisterRow] {
+        &self.rows
+    }
+
+    /// The set that the rule looks at.
+    pub fn pair(&self) -> &PairState {
+        &self.pair
+    }
+
+    /// The denies that cover something of what `draft` would permit, whether the draft names them
+    /// or not: to be shown before the citizen decides which of them to reopen.
+    pub fn denies_a_permit_would_reopen(&self, draft: &PermitDraft) -> Vec<DecisionId> {
+        (self.pair.denies.iter())
+            .filter(|(_, deny)| draft.meets(&deny.scope))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// The leaves that `draft` would allow today: those which no deny covers but denies it names.
+    pub fn leaves_allowed_by(&self, draft: &PermitDraft) -> Vec<ItemType> {
+        let standing: Vec<_> =
+            self.pair.denies.iter().filter(|(id, deny)| !self.names(draft, id, deny)).collect();
+        (draft.leaves().into_iter())
+            .filter(|leaf| {
+                !standing.iter().any(|(_, deny)| {
+                    scope::covers(&deny.scope, leaf, &draft.recipient, &draft.purpose)
+                })
+            })
+            .collect()
+    }
+
+    /// The rule of [`consent::evaluate`]: a deny by its id, or all denies of an ended key.
+    fn names(&self, draft: &PermitDraft, id: &DecisionId, deny: &StandingDeny) -> bool {
+        draft.reopens.iter().any(|reopen| match reopen {
+            Reopen::Deny(named) => named == id,
+            Reopen::Key(key) => deny.key == Some(*key) && self.pair.ended.contains_key(key),
+            Reopen::Collapsed(_) => false,
+        })
+    }
+
+    /// What a permit of this register allows by itself at `at`, by the same rule that the source
+    /// applies; uses count as unspent, since only the source counts them. `None` if there is no
+    /// such permit.
+    pub fn standing(
+        &self,
+        permit: &DecisionId,
+        at: Timestamp,
+    ) -> Option<Result<Permitted, Refused>> {
+        let standing = self.pair.permits.get(permit)?;
+        let mut alone = self.pair.clone();
+        alone.permits.retain(|id, _| id == permit);
+        let (Recipient::Service(recipient), PurposeScope::Code(purpose), Items::Types(items)) =
+            (&standing.scope.recipient, &standing.scope.purpose, &standing.scope.items)
+        else {
+            // No wallet of this kind writes such a permit, and nobody can say it for one leaf.
+            return None;
+        };
+        let query = Query {
+            recipient,
+            recipient_subject: &standing.permit.recipient_subject,
+            items,
+            whole: false,
+            purpose,
+            consent_hash: standing.permit.request.unwrap_or(Hash([0; 32])),
+            at,
+            released: None,
+        };
+        Some(evaluate(&alone, &BTreeMap::<DecisionId, UseCount>::new(), &query))
+    }
+}
+
+impl Wallet {
+    /// For the key at `source` to sign: show me the register of my pair there.
+    pub fn query(
+        &self,
+        source: &ServiceName,
+        nonce: Nonce,
+        at: Timestamp,
+    ) -> Result<Unsigned<WalletQuery>, WalletError> {
+        let own = self.service(source)?;
+        let query = WalletQuery { pair: self.pair(source)?, nonce, time: at };
+        Ok(Unsigned::new(query, self.network(), &own.key))
+    }
+
+    /// Checks every entry of a register and works out what stands. An entry that does not hold is
+    /// shown as such; an entry about anyone else fails the whole register.
+    pub fn read_register(
+        &self,
+        source: &ServiceName,
+        register: &PairRegister,
+        trust: &Trust,
+        at: Timestamp,
+    ) -> Result<RegisterView, WalletError> {
+        // Nothing can be said of any entry then, which is not the same as that none holds.
+        if trust.freshness(at) == Freshness::HardExpired {
+            return Err(WalletError::Chain(ChainError::TrustExpired));
+        }
+        let subject = self.pair(source)?.subject;
+        let channel = ChannelId { home: self.home().organisation.clone(), source: source.clone() };
+        let mut view = RegisterView { rows: Vec::new(), pair: PairState::default() };
+        let mut last_seq = None;
+        for listed in &register.entries {
+            let RegisterEntry { entry, status, .. } = listed;
+            if entry.subject != subject {
+                return Err(WalletError::ForeignRegister);
+            }
+            if last_seq.replace(entry.seq).is_some_and(|last| last >= entry.seq) {
+                return Err(WalletError::RegisterOrder);
+            }
+            let content = view.absorb_entry(&channel, listed, trust, at);
+            let row = RegisterRow {
+                seq: entry.seq,
+                status: *status,
+                scope: entry.scope.clone(),
+                content,
+            };
+            view.rows.push(row);
+        }
+        Ok(view)
+    }
+
+    /// Takes over from a register what it says of this wallet's own key.
+    pub fn note_register(&mut self, source: &ServiceName, view: &RegisterView) {
+        for key in view.pair.keys.keys() {
+            self.note_begun(source, key);
+        }
+    }
+
+    /// Checks that a home's answer is about the decision that was sent.
+    pub fn check_decision_reply(
+        &self,
+        sent: &Signed<Decision>,
+        reply: &DecisionReply,
+    ) -> Result<(), WalletError> {
+        if reply.decision == DecisionId::from(sent.id()) {
+            Ok(())
+        } else {
+            Err(WalletError::OtherDecision)
+        }
+    }
+}
+
+impl RegisterView {
+    fn absorb_entry(
+        &mut self,
+        channel: &ChannelId,
+        listed: &RegisterEntry,
+        trust: &Trust,
+        now: Timestamp,
+    ) -> RegisterContent {
+        let RegisterEntry { entry, decision, .. } = listed;
+        let hash = entry.hash();
+        let read = read_body(entry, trust.network());
+        // A certificate that has run out since does not undo what it signed: the entry is checked
+        // at the time it names first, and now if that clock was off.
+        let claimed = read.as_ref().map_or(now, |(_, time)| (*time).min(now));
+        for at in [claimed, now] {
+            let mut pair = self.pair.clone();
+            let absorbed = absorb(channel, &mut pair, entry, &hash, trust, at);
+            if let (None, Some((content, _))) = (&absorbed.fault, &read)
+                && absorbed.decision == *decision
+            {
+                self.pair = pair;
+                return content.clone();
+            }
+        }
+        let absorbed = absorb(channel, &mut self.pair, entry, &hash, trust, now);
+        let fault = match absorbed.fault {
+            Some(fault) => fault,
+            None if absorbed.decision != *decision => {
+                "the home lists it under another id than its own".to_owned()
+            }
+            None => "its kind is not known to this wallet".to_owned(),
+        };
+        let stands_as = [Some(DecisionId(hash.0)), absorbed.decision]
+            .into_iter()
+            .flatten()
+            .find(|id| self.pair.denies.contains_key(id));
+        RegisterContent::Unreadable { kind: entry.kind, stands_as, fault }
+    }
+}
+
+/// Reads an entry's body for showing, with the time it names; nothing is checked here.
+fn read_body(entry: &Entry, network: &NetworkId) -> Option<(RegisterContent, Timestamp)> {
+    let body: Attested = cbor::from_slice(&entry.body).ok()?;
+    match entry.kind {
+        EntryKind::PERMIT | EntryKind::DENY => {
+            let signed = Signed::<Decision>::decode(&body.object, network).ok()?;
+            let decision = signed.unverified().clone();
+            let time = decision.time;
+            let content = RegisterContent::Decision {
+                id: signed.id().into(),
+                key: signed.key(),
+                decision: Box::new(decision),
+            };
+            Some((content, time))
+        }
+        EntryKind::KEY_BEGIN => {
+            let begin =
+                Signed::<KeyBegin>::decode(&body.object, network).ok()?.unverified().clone();
+            let time = begin.time;
+            Some((RegisterContent::KeyBegin(begin), time))
+        }
+        EntryKind::KEY_END => {
+            let end = Signed::<KeyEnd>::decode(&body.object, network).ok()?.unverified().clone();
+            let time = end.time;
+            Some((RegisterContent::KeyEnd(end), time))
+        }
+        _ => None,
+    }
+}
+
+impl RegisterRow {
+    /// The deny or permit in this row, if it holds.
+    pub fn decision(&self) -> Option<(DecisionId, &Decision)> {
+        match &self.content {
+            RegisterContent::Decision { id, decision, .. } => Some((*id, decision)),
+            _ => None,
+        }
+    }
+
+    pub fn is_deny(&self) -> bool {
+        self.decision().is_some_and(|(_, decision)| decision.verdict == Verdict::Deny)
+    }
+}

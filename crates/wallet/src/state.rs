@@ -1,0 +1,242 @@
+use std::{collections::BTreeMap, fmt};
+
+use identity::{Number, Y};
+use serde::{Deserialize, Serialize};
+use wire::{
+    Hash, KeyHash, Message, NetworkId, OrganisationId, PublicKey, ServiceId, ServiceName, Signed,
+    Timestamp, cbor, cbor::Bytes, consent::Attested, ids::Pair,
+};
+
+use crate::WalletError;
+
+/// The format that [`Wallet::to_bytes`] writes.
+const FORMAT: u16 = 1;
+
+/// What a wallet keeps between two runs: everything but private keys. It holds the citizen's secret
+/// `y`, so that whoever stores it stores it as well guarded as a key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wallet {
+    format: u16,
+    network: NetworkId,
+    home: Home,
+    id: Option<IdKey>,
+    services: BTreeMap<ServiceName, ServiceKey>,
+    /// Link attestations by source, then recipient.
+    links: BTreeMap<ServiceName, BTreeMap<ServiceName, Attested>>,
+    /// The words that were shown, by the hash that permits carry.
+    notices: BTreeMap<Hash, ShownNotice>,
+}
+
+/// The municipality whose node keeps the citizen's register, and where its public face is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Home {
+    pub organisation: OrganisationId,
+    pub url: String,
+}
+
+/// The enrolled identity: ID key, its certificate, the number, and the secret behind it.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdKey {
+    pub(crate) key: PublicKey,
+    /// ID certificate chain, leaf first.
+    pub(crate) chain: Vec<Bytes>,
+    pub(crate) not_after: Timestamp,
+    pub(crate) number: Number,
+    pub(crate) y: Bytes,
+}
+
+/// The wallet's key at one service, with the certificate that ties it to the citizen's id there.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServiceKey {
+    pub key: PublicKey,
+    pub subject: ServiceId,
+    /// Service certificate chain, leaf first.
+    pub chain: Vec<Bytes>,
+    /// End of the certificate, and so of every permit the key signs.
+    pub not_after: Timestamp,
+    /// Whether the pair's channel begins the key: until then it may deny, but not permit.
+    pub begun: bool,
+}
+
+/// A notice as the citizen saw it before signing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShownNotice {
+    pub text: String,
+    /// BCP 47 language tag.
+    pub language: String,
+    pub version: u32,
+    pub first_shown: Timestamp,
+}
+
+impl IdKey {
+    pub fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    pub fn chain(&self) -> &[Bytes] {
+        &self.chain
+    }
+
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// 利用者識別番号.
+    pub fn number(&self) -> Number {
+        self.number
+    }
+}
+
+impl fmt::Debug for IdKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither the number nor the secret behind it belongs into logs.
+        f.debug_struct("IdKey").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+impl Wallet {
+    /// A new wallet for a citizen of `home`, not enrolled yet.
+    pub fn new(network: NetworkId, home: Home) -> Self {
+        Self {
+            format: FORMAT,
+            network,
+            home,
+            id: None,
+            services: BTreeMap::new(),
+            links: BTreeMap::new(),
+            notices: BTreeMap::new(),
+        }
+    }
+
+    /// Deterministic CBOR, with the secret in it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        cbor::to_vec(self)
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, WalletError> {
+        let value = cbor::value_from_slice(bytes).map_err(WalletError::Stored)?;
+        // The format first: another one would fail on its fields with a misleading message.
+        let format = (value.as_map().into_iter().flatten())
+            .find(|(key, _)| key.as_text() == Some("format"))
+            .and_then(|(_, value)| u16::try_from(value.as_integer()?).ok());
+        match format {
+            Some(FORMAT) | None => cbor::from_slice(bytes).map_err(WalletError::Stored),
+            Some(other) => Err(WalletError::StoredFormat(other)),
+        }
+    }
+
+    pub fn network(&self) -> &NetworkId {
+        &self.network
+    }
+
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    pub fn id(&self) -> Result<&IdKey, WalletError> {
+        self.id.as_ref().ok_or(WalletError::NotEnrolled)
+    }
+
+    pub fn services(&self) -> &BTreeMap<ServiceName, ServiceKey> {
+        &self.services
+    }
+
+    pub fn service(&self, service: &ServiceName) -> Result<&ServiceKey, WalletError> {
+        self.services.get(service).ok_or_else(|| WalletError::NoServiceKey(service.clone()))
+    }
+
+    /// Link attestations held: by source, then recipient.
+    pub fn links(&self) -> &BTreeMap<ServiceName, BTreeMap<ServiceName, Attested>> {
+        &self.links
+    }
+
+    pub fn link(
+        &self,
+        source: &ServiceName,
+        recipient: &ServiceName,
+    ) -> Result<&Attested, WalletError> {
+        self.links.get(source).and_then(|links| links.get(recipient)).ok_or_else(|| {
+            WalletError::NoLink { source_service: source.clone(), recipient: recipient.clone() }
+        })
+    }
+
+    /// The notice with this hash, if this wallet showed it.
+    pub fn notice(&self, hash: &Hash) -> Option<&ShownNotice> {
+        self.notices.get(hash)
+    }
+
+    /// The citizen's pair at a service, worked out from the secret: no certificate needed.
+    pub fn pair(&self, service: &ServiceName) -> Result<Pair, WalletError> {
+        let subject = self.y()?.service_id(service);
+        Ok(Pair { source: service.clone(), subject })
+    }
+
+    /// Joins an object signed by the ID key with the ID chain, to be handed in.
+    pub fn attest_with_id<M: Message>(&self, signed: &Signed<M>) -> Result<Attested, WalletError> {
+        let id = self.id()?;
+        attest(signed, &id.key, &id.chain)
+    }
+
+    /// Joins an object signed by the key at `service` with that key's chain, to be handed in.
+    pub fn attest_with_service_key<M: Message>(
+        &self,
+        service: &ServiceName,
+        signed: &Signed<M>,
+    ) -> Result<Attested, WalletError> {
+        let key = self.service(service)?;
+        attest(signed, &key.key, &key.chain)
+    }
+
+    pub(crate) fn y(&self) -> Result<Y, WalletError> {
+        read_y(&self.id()?.y)
+    }
+
+    pub(crate) fn y_bytes(&self) -> Result<Bytes, WalletError> {
+        Ok(self.id()?.y.clone())
+    }
+
+    pub(crate) fn set_id(&mut self, id: IdKey) {
+        self.id = Some(id);
+    }
+
+    pub(crate) fn set_service(&mut self, service: ServiceName, key: ServiceKey) {
+        self.services.insert(service, key);
+    }
+
+    pub(crate) fn set_link(&mut self, source: ServiceName, recipient: ServiceName, link: Attested) {
+        self.links.entry(source).or_default().insert(recipient, link);
+    }
+
+    pub(crate) fn note_begun(&mut self, service: &ServiceName, key: &KeyHash) {
+        if let Some(own) = self.services.get_mut(service)
+            && own.key.key_hash() == *key
+        {
+            own.begun = true;
+        }
+    }
+
+    pub(crate) fn note_notice(&mut self, hash: Hash, notice: ShownNotice) {
+        self.notices.entry(hash).or_insert(notice);
+    }
+}
+
+pub(crate) fn read_y(bytes: &Bytes) -> Result<Y, WalletError> {
+    Y::from_bytes(bytes).map_err(WalletError::Secret)
+}
+
+fn attest<M: Message>(
+    signed: &Signed<M>,
+    key: &PublicKey,
+    chain: &[Bytes],
+) -> Result<Attested, WalletError> {
+    let (expected, got) = (key.key_hash(), signed.key());
+    if expected != got {
+        return Err(WalletError::WrongSigner { expected, got });
+    }
+    Ok(Attested { object: Bytes(signed.bytes().to_vec()), chain: chain.to_vec() })
+}
