@@ -1,0 +1,8 @@
+//! The node's http faces: [`public`] for wallets and auditors, [`provider`] for the organisation's
+//! own systems on the local network, with metrics and health beside it.
+
+pub mod problem;
+pub mod provider;
+pub mod public;
+
+pub use problem::Problem;

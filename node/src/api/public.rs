@@ -1,0 +1,182 @@
+//! The public face (`specs/10-wallet.md`): what wallets call. Bodies are deterministic CBOR, and
+//! everything that matters is signed by whom it comes from, so that no session or cookie exists.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use wire::{cbor, consent::Attested, limits};
+
+use super::Problem;
+use crate::{
+    context::{Context, Fault},
+    home::{Home, enrolment::EnrolmentRefused, register::SubmissionError},
+    source::{Source, records::{self, RecordError}},
+};
+
+/// What the public face speaks for.
+#[derive(Clone)]
+pub struct Public {
+    pub context: Arc<Context>,
+    /// Set on a node that is a home.
+    pub home: Option<Arc<Home>>,
+    /// Set on a node that is a source.
+    pub source: Option<Arc<Source>>,
+}
+
+/// Deterministic CBOR as a body.
+struct Cbor(Vec<u8>);
+
+impl Cbor {
+    fn of(value: &impl Serialize) -> Self {
+        Self(cbor::to_vec(value))
+    }
+}
+
+impl IntoResponse for Cbor {
+    fn into_response(self) -> Response {
+        ([(header::CONTENT_TYPE, "application/cbor")], self.0).into_response()
+    }
+}
+
+fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
+    cbor::from_slice(body).map_err(Problem::malformed)
+}
+
+pub fn router(public: Public) -> Router {
+    let mut router = Router::new()
+        .route("/trust", get(trust))
+        .route("/identity", get(identity))
+        .route("/health", get(|| async { "ok" }));
+    if public.home.is_some() {
+        router = router
+            .route("/wallet/challenge", post(challenge))
+            .route("/wallet/enrol", post(enrol))
+            .route("/wallet/service-key", post(service_key))
+            .route("/wallet/link", post(link))
+            .route("/wallet/decision", post(decision))
+            .route("/wallet/key", post(key))
+            .route("/wallet/register", post(register));
+    }
+    if public.source.is_some() {
+        router = router.route("/wallet/deny", post(deny)).route("/wallet/record", post(record));
+    }
+    router
+        .fallback(|| async { Problem::not_found("no such path on this node") })
+        .layer(DefaultBodyLimit::max(limits::RECORD + limits::SIGNED_OBJECT * 2))
+        .with_state(public)
+}
+
+async fn trust(State(public): State<Public>) -> Cbor {
+    Cbor::of(public.context.trust().file())
+}
+
+async fn identity(State(public): State<Public>) -> Cbor {
+    Cbor::of(&public.context.identity)
+}
+
+fn home(public: &Public) -> Result<&Arc<Home>, Problem> {
+    public.home.as_ref().ok_or_else(|| Problem::not_found("this node is no home"))
+}
+
+async fn challenge(State(public): State<Public>) -> Result<Cbor, Problem> {
+    let challenge = home(&public)?.challenge()?;
+    Ok(Cbor::of(&challenge))
+}
+
+async fn enrol(State(public): State<Public>, body: Bytes) -> Result<Cbor, Problem> {
+    let reply = home(&public)?.enrol(body.to_vec()).await?;
+    Ok(Cbor::of(&reply))
+}
+
+async fn service_key(State(public): State<Public>, body: Bytes) -> Result<Cbor, Problem> {
+    let reply = home(&public)?.certify_service_key(read::<Attested>(&body)?).await?;
+    Ok(Cbor::of(&reply))
+}
+
+async fn link(State(public): State<Public>, body: Bytes) -> Result<Cbor, Problem> {
+    let reply = home(&public)?.attest_link(read::<Attested>(&body)?).await?;
+    Ok(Cbor::of(&reply))
+}
+
+async fn decision(State(public): State<Public>, body: Bytes) -> Result<Cbor, Problem> {
+    let reply = home(&public)?.decide(read::<Attested>(&body)?).await?;
+    Ok(Cbor::of(&reply))
+}
+
+async fn key(State(public): State<Public>, body: Bytes) -> Result<Cbor, Problem> {
+    let reply = home(&public)?.change_key(read::<Attested>(&body)?).await?;
+    Ok(Cbor::of(&crate::wallet_client::KeyReply { seq: reply.seq, status: reply.status }))
+}
+
+async fn register(State(public): State<Public>, body: Bytes) -> Result<Cbor, Problem> {
+    let register = home(&public)?.register(read::<Attested>(&body)?).await?;
+    Ok(Cbor::of(&register))
+}
+
+async fn deny(State(public): State<Public>, body: Bytes) -> Result<StatusCode, Problem> {
+    let source = public.source.as_ref().ok_or_else(|| Problem::not_found("this node is no source"))?;
+    source.take_direct_deny(read::<Attested>(&body)?).await?;
+    Ok(StatusCode::OK)
+}
+
+async fn record(State(public): State<Public>, body: Bytes) -> Result<StatusCode, Problem> {
+    records::submit(&public.context, read::<Attested>(&body)?).await?;
+    Ok(StatusCode::OK)
+}
+
+impl From<SubmissionError> for Problem {
+    fn from(error: SubmissionError) -> Self {
+        match error {
+            SubmissionError::Fault(fault) => fault.into(),
+            SubmissionError::Malformed(_)
+            | SubmissionError::Admission(consent::AdmissionError::Envelope(_)) => {
+                Self::malformed(error)
+            }
+            _ => Self::refused(error),
+        }
+    }
+}
+
+impl From<EnrolmentRefused> for Problem {
+    fn from(error: EnrolmentRefused) -> Self {
+        match error {
+            EnrolmentRefused::Fault(fault) => fault.into(),
+            EnrolmentRefused::Busy(_) => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", "Too many challenges are open")
+            }
+            EnrolmentRefused::NotOffered => Self::not_found("this home does not enrol citizens"),
+            _ => Self::refused(error),
+        }
+    }
+}
+
+impl From<RecordError> for Problem {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Fault(fault) => fault.into(),
+            RecordError::UnknownService => Self::not_found("no such service at this node"),
+            RecordError::UnknownItem(_) | RecordError::NotJson => Self::malformed(error),
+            RecordError::TooLarge => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "too-large",
+                "The record is too large",
+            )
+            .detail(error),
+            _ => Self::refused(error),
+        }
+    }
+}
+
+impl From<crate::store::StoreError> for Problem {
+    fn from(error: crate::store::StoreError) -> Self {
+        Fault::from(error).into()
+    }
+}

@@ -1,0 +1,177 @@
+//! The stores of `consent`'s machines on a transaction of the node's store: whatever a machine
+//! writes lands in one atomic batch with the evidence of it.
+
+use consent::{
+    ChannelStore, HomeEntry, PairState, PairThread, StoreFault, UseCount,
+    home::HomeChannel,
+    source::SourceChannel,
+    store::{HomeStore, SourceStore},
+};
+use evidence::map::{MapNode, NodeKey};
+use wire::{
+    DecisionId, ServiceId, ServiceName,
+    channel::{ChannelId, Entry},
+    consent::Attested,
+};
+
+use crate::store::{Column, Key, Read, Scan, StoreError, Transaction, TypedRead};
+
+/// A store that fails, as the machines of `consent` know it.
+pub fn store_fault(error: StoreError) -> StoreFault {
+    StoreFault(error.to_string())
+}
+
+/// Which of its channels' columns an end of a channel uses.
+struct Columns {
+    pairs: Column,
+    threads: Column,
+    map: Column,
+}
+
+const HOME: Columns =
+    Columns { pairs: Column::HomePairs, threads: Column::HomeThreads, map: Column::HomeMap };
+const SOURCE: Columns =
+    Columns { pairs: Column::SourcePairs, threads: Column::SourceThreads, map: Column::SourceMap };
+
+/// One channel at its home, inside a transaction.
+pub struct HomeChannelStore<'t, 'a> {
+    pub tx: &'t mut Transaction<'a>,
+    pub channel: ChannelId,
+}
+
+/// One channel at its source, inside a transaction.
+pub struct SourceChannelStore<'t, 'a> {
+    pub tx: &'t mut Transaction<'a>,
+    pub channel: ChannelId,
+}
+
+pub fn channel_key(channel: &ChannelId) -> Key {
+    Key::new().channel(channel)
+}
+
+pub fn subject_key(channel: &ChannelId, subject: &ServiceId) -> Key {
+    channel_key(channel).fixed(&subject.0)
+}
+
+pub fn entry_key(channel: &ChannelId, seq: u64) -> Key {
+    channel_key(channel).u64(seq)
+}
+
+pub fn map_key(channel: &ChannelId, node: &NodeKey) -> Key {
+    channel_key(channel).bytes(&node.to_bytes())
+}
+
+/// A pair at a source belongs to the service, not to a channel: a citizen may have moved.
+pub fn source_pair_key(source: &ServiceName, subject: &ServiceId) -> Key {
+    Key::new().text(source).fixed(&subject.0)
+}
+
+pub fn link_key(recipient: &ServiceName, there: &ServiceId, source: &ServiceName) -> Key {
+    Key::new().text(recipient).fixed(&there.0).text(source)
+}
+
+/// What a source knows of one citizen.
+pub fn source_pair(
+    read: &(impl Read + ?Sized),
+    source: &ServiceName,
+    subject: &ServiceId,
+) -> Result<PairState, StoreError> {
+    let pair = read.read(Column::SourcePairs, &source_pair_key(source, subject))?;
+    Ok(pair.unwrap_or_default())
+}
+
+macro_rules! channel_store {
+    ($store:ident, $columns:expr, $pair_key:expr) => {
+        impl ChannelStore for $store<'_, '_> {
+            fn pair(&self, subject: &ServiceId) -> Result<PairState, StoreFault> {
+                let key = $pair_key(&self.channel, subject);
+                Ok(self.tx.read($columns.pairs, &key).map_err(store_fault)?.unwrap_or_default())
+            }
+
+            fn put_pair(&mut self, subject: &ServiceId, pair: &PairState) {
+                self.tx.write($columns.pairs, $pair_key(&self.channel, subject), pair);
+            }
+
+            fn thread(&self, subject: &ServiceId) -> Result<PairThread, StoreFault> {
+                let key = subject_key(&self.channel, subject);
+                Ok(self.tx.read($columns.threads, &key).map_err(store_fault)?.unwrap_or_default())
+            }
+
+            fn put_thread(&mut self, subject: &ServiceId, thread: &PairThread) {
+                self.tx.write($columns.threads, subject_key(&self.channel, subject), thread);
+            }
+
+            fn map_node(&self, node: &NodeKey) -> Result<Option<MapNode>, StoreFault> {
+                self.tx.read($columns.map, &map_key(&self.channel, node)).map_err(store_fault)
+            }
+
+            fn put_map_node(&mut self, node: &NodeKey, value: &MapNode) {
+                self.tx.write($columns.map, map_key(&self.channel, node), value);
+            }
+        }
+    };
+}
+
+channel_store!(HomeChannelStore, HOME, subject_key);
+channel_store!(SourceChannelStore, SOURCE, |channel: &ChannelId, subject: &ServiceId| {
+    source_pair_key(&channel.source, subject)
+});
+
+impl HomeStore for HomeChannelStore<'_, '_> {
+    fn put_channel(&mut self, channel: &HomeChannel) {
+        self.tx.write(Column::HomeChannels, channel_key(channel.id()), channel);
+    }
+
+    fn entry(&self, seq: u64) -> Result<Option<HomeEntry>, StoreFault> {
+        self.tx.read(Column::HomeEntries, &entry_key(&self.channel, seq)).map_err(store_fault)
+    }
+
+    fn put_entry(&mut self, entry: &HomeEntry) {
+        self.tx.write(Column::HomeEntries, entry_key(&self.channel, entry.entry.seq), entry);
+    }
+}
+
+impl SourceStore for SourceChannelStore<'_, '_> {
+    fn put_channel(&mut self, channel: &SourceChannel) {
+        self.tx.write(Column::SourceChannels, channel_key(channel.id()), channel);
+    }
+
+    fn put_entry(&mut self, entry: &Entry) {
+        self.tx.write(Column::SourceEntries, entry_key(&self.channel, entry.seq), entry);
+    }
+
+    fn put_link(&mut self, recipient: &ServiceName, there: &ServiceId, subject: &ServiceId) {
+        let key = link_key(recipient, there, &self.channel.source);
+        self.tx.write(Column::SourceLinks, key, subject);
+    }
+
+    fn direct_denies(&self, limit: usize) -> Result<Vec<(DecisionId, Attested)>, StoreFault> {
+        let prefix = channel_key(&self.channel);
+        let scan = Scan::prefix(&prefix, limit);
+        let rows = self.tx.scan_values(Column::DirectDenies, &scan).map_err(store_fault)?;
+        rows.into_iter()
+            .map(|(key, deny)| {
+                let id = key.get(prefix.len()..).unwrap_or_default();
+                let id = wire::Hash::try_from(id).map_err(|error| StoreFault(error.to_string()))?;
+                Ok((id.into(), deny))
+            })
+            .collect()
+    }
+
+    fn put_direct_deny(&mut self, id: &DecisionId, deny: &Attested) {
+        self.tx.write(Column::DirectDenies, channel_key(&self.channel).fixed(&id.0), deny);
+    }
+
+    fn drop_direct_deny(&mut self, id: &DecisionId) {
+        self.tx.delete(Column::DirectDenies, channel_key(&self.channel).fixed(&id.0));
+    }
+
+    fn uses(&self, permit: &DecisionId) -> Result<UseCount, StoreFault> {
+        let uses = self.tx.read(Column::Uses, &permit.0).map_err(store_fault)?;
+        Ok(uses.unwrap_or_default())
+    }
+
+    fn put_uses(&mut self, permit: &DecisionId, uses: UseCount) {
+        self.tx.write(Column::Uses, permit.0, &uses);
+    }
+}

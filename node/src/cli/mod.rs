@@ -1,0 +1,89 @@
+//! The command line, one module for each family of commands.
+
+pub mod doctor;
+pub mod init;
+pub mod request;
+pub mod verify;
+pub mod wallet;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::{config::Config, run::Node};
+
+/// A node of the Mebuku network, and the tools around it.
+#[derive(Debug, Parser)]
+#[command(name = "mebuku", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a node's keys, and write down what its CA has to certify
+    Init {
+        /// The node's configuration
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Run a node until it is told to stop
+    Run {
+        /// The node's configuration
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Ask a source for a presentation, through this organisation's node
+    Request(request::RequestArgs),
+    /// Check an evidence bundle, offline
+    Verify(verify::VerifyArgs),
+    /// Say what is wrong with a node's configuration, keys, certificates and trust list
+    Doctor {
+        /// The node's configuration
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// A citizen's wallet
+    Wallet(wallet::WalletArgs),
+}
+
+impl Cli {
+    pub async fn run(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Init { config } => init::run(&config),
+            Command::Run { config } => run_node(&config).await,
+            Command::Request(args) => request::run(args).await,
+            Command::Verify(args) => verify::run(&args),
+            Command::Doctor { config } => doctor::run(&config).await,
+            Command::Wallet(args) => wallet::run(args).await,
+        }
+    }
+}
+
+async fn run_node(path: &std::path::Path) -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let config = Config::load(path)?;
+    tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing::Level::from(config.log_level))
+        .with_writer(std::io::stderr)
+        .init();
+    let node = Node::start(config).await?;
+    tracing::info!(
+        organisation = %node.context.organisation,
+        provider = %node.provider_address,
+        public = ?node.public_address,
+        "ready"
+    );
+    let mut terminate = signal(SignalKind::terminate())?;
+    let failed = tokio::select! {
+        _ = terminate.recv() => false,
+        _ = tokio::signal::ctrl_c() => false,
+        () = node.failed() => true,
+    };
+    node.stop().await;
+    anyhow::ensure!(!failed, "the commit thread ended; the log says why");
+    tracing::info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,170 @@
+//! What `mebuku wallet` takes.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, Subcommand};
+use wire::{
+    DecisionId, ItemType, KeyHash, NetworkId, Purpose, ServiceName,
+    consent::{Items, PurposeScope, Recipient},
+};
+
+/// A citizen's wallet on the command line.
+#[derive(Debug, Clone, Args)]
+pub struct WalletArgs {
+    /// The wallet's directory.
+    #[arg(long)]
+    pub dir: PathBuf,
+    /// A file whose first line encrypts the private keys; without it they lie open.
+    #[arg(long)]
+    pub passphrase_file: Option<PathBuf>,
+    /// Answer in JSON, for programs.
+    #[arg(long)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub command: WalletCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum WalletCommand {
+    /// Make a new wallet for a citizen of the municipality whose node answers at a URL.
+    Create {
+        #[arg(long)]
+        home: String,
+        /// The network id: the trust list must hang from it.
+        #[arg(long)]
+        network: NetworkId,
+        /// A synthetic card, for testnets: kept in the directory for `enrol`.
+        #[arg(long)]
+        card: Option<PathBuf>,
+    },
+    /// Prove who you are with the card; get the number and an ID certificate.
+    Enrol {
+        /// A card file, if none was given to `create`.
+        #[arg(long)]
+        card: Option<PathBuf>,
+    },
+    /// Get a key and certificate at a service.
+    Service { service: ServiceName },
+    /// Get the attestation that your ids at two services are one person.
+    Link { source: ServiceName, recipient: ServiceName },
+    /// Allow one recipient to get items from a source.
+    Permit(PermitArgs),
+    /// Refuse: holds until a permit names it.
+    Deny(DenyArgs),
+    /// One deny that covers everything at a source.
+    Stop {
+        source: ServiceName,
+        /// Hand it straight to the source's node at this URL.
+        #[arg(long)]
+        direct: Option<String>,
+    },
+    /// Show what stands at a source, and whether it is in force (発効).
+    Register { source: ServiceName },
+    /// Show what this wallet holds.
+    Show,
+    /// Records you hand in yourself.
+    #[command(subcommand)]
+    Record(RecordCommand),
+    /// The keys of your other phones.
+    #[command(subcommand)]
+    Key(KeyCommand),
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(group(ArgGroup::new("how often").args(["once", "per_day"])))]
+pub struct PermitArgs {
+    #[arg(long)]
+    pub source: ServiceName,
+    #[arg(long)]
+    pub recipient: ServiceName,
+    /// An item type or category such as health.allergy; several times for several.
+    #[arg(long = "item", required = true)]
+    pub items: Vec<ItemType>,
+    #[arg(long)]
+    pub purpose: Purpose,
+    #[arg(long, default_value_t = 30)]
+    pub days: u32,
+    /// Good for one release.
+    #[arg(long)]
+    pub once: bool,
+    /// Good for this many releases a day.
+    #[arg(long)]
+    pub per_day: Option<u32>,
+    /// How many days the recipient may keep the data; without it, as the law says.
+    #[arg(long)]
+    pub retention_days: Option<u32>,
+    /// The recipient may pass the data on.
+    #[arg(long)]
+    pub onward: bool,
+    /// A deny that shall no longer stand against this permit; several times for several.
+    #[arg(long = "reopen")]
+    pub reopen: Vec<DecisionId>,
+    /// Only say what the permit would mean; sign nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DenyArgs {
+    #[arg(long)]
+    pub source: ServiceName,
+    /// Without it: every recipient.
+    #[arg(long)]
+    pub recipient: Option<ServiceName>,
+    /// Several times for several; without it: every item.
+    #[arg(long = "item")]
+    pub items: Vec<ItemType>,
+    /// Without it: every purpose.
+    #[arg(long)]
+    pub purpose: Option<Purpose>,
+    /// Hand it straight to the source's node at this URL: holds at once, even if the home is down.
+    #[arg(long)]
+    pub direct: Option<String>,
+}
+
+impl DenyArgs {
+    pub fn draft(&self) -> wallet::DenyDraft {
+        wallet::DenyDraft {
+            source: self.source.clone(),
+            recipient: self.recipient.clone().map_or(Recipient::Any, Recipient::Service),
+            items: if self.items.is_empty() {
+                Items::All
+            } else {
+                Items::Types(self.items.clone())
+            },
+            purpose: self.purpose.clone().map_or(PurposeScope::Any, PurposeScope::Code),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum RecordCommand {
+    /// Hand a record to the source that will hold it.
+    Put {
+        #[arg(long)]
+        source: ServiceName,
+        #[arg(long)]
+        item: ItemType,
+        /// A file with JSON.
+        #[arg(long)]
+        file: PathBuf,
+        /// The source's node.
+        #[arg(long)]
+        url: String,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum KeyCommand {
+    /// Write this wallet's certificate chain at a service to a file, for the other phone to approve.
+    Export { service: ServiceName, file: PathBuf },
+    /// Let the other phone's key permit, from the file it exported.
+    Approve { source: ServiceName, file: PathBuf },
+    /// End another phone's key: its permits are void but for those kept.
+    End {
+        source: ServiceName,
+        key: KeyHash,
+        #[arg(long = "keep")]
+        keep: Vec<DecisionId>,
+    },
+}

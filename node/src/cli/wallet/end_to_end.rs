@@ -1,0 +1,301 @@
+//! The commands against a home and a source that answer over http and decide by the crates' own
+//! rules, at the test network's time.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use axum::{
+    Router,
+    body::Bytes as Body,
+    extract::State,
+    http::{StatusCode, header},
+    routing::{get, post},
+};
+use clap::Parser;
+use trust::{CertificateKind, testing::NOW};
+use wallet::testing::{HOSPITAL, LUNCH, TestHome};
+use wire::{
+    Now,
+    citizen::{InForce, RecordSubmission, WalletQuery},
+    consent::{Attested, Scope, Verdict},
+};
+
+use super::*;
+use crate::clock::ManualClock;
+
+/// Home and source in one, with what the source was handed.
+struct Face {
+    home: TestHome,
+    challenges: u8,
+    denied: Vec<Scope>,
+    records: Vec<Vec<u8>>,
+    older_trust: bool,
+}
+
+type Shared = Arc<Mutex<Face>>;
+
+fn lock(face: &Shared) -> MutexGuard<'_, Face> {
+    face.lock().unwrap()
+}
+
+fn read(body: &Body) -> Attested {
+    cbor::from_slice(body).unwrap()
+}
+
+/// What a key certified for the pair signed.
+fn verified<M: wire::Message>(face: &Face, submission: &Attested) -> M {
+    trust::verify_signed::<M>(submission, CertificateKind::Service, face.home.trust(), NOW)
+        .unwrap()
+        .0
+        .into_message()
+}
+
+async fn trust(State(face): State<Shared>) -> Vec<u8> {
+    let face = lock(&face);
+    let file = if face.older_trust {
+        face.home.network.file.clone()
+    } else {
+        face.home.network.file_with(|_, timestamp| timestamp.version = 2)
+    };
+    cbor::to_vec(&file)
+}
+
+async fn identity(State(face): State<Shared>) -> Vec<u8> {
+    cbor::to_vec(&lock(&face).home.node.identity)
+}
+
+async fn challenge(State(face): State<Shared>) -> Vec<u8> {
+    let mut face = lock(&face);
+    face.challenges += 1;
+    let n = face.challenges;
+    cbor::to_vec(&face.home.challenge(n))
+}
+
+async fn enrol(State(face): State<Shared>, body: Body) -> Vec<u8> {
+    cbor::to_vec(&lock(&face).home.enrol(&body))
+}
+
+async fn service_key(State(face): State<Shared>, body: Body) -> Vec<u8> {
+    let mut face = lock(&face);
+    let reply = face.home.certify(&read(&body));
+    let chain = trust::verify_chain(&reply.chain, CertificateKind::Service, face.home.trust(), NOW)
+        .unwrap();
+    let trust::LeafSubject::Service { service, subject } = chain.subject().clone() else {
+        panic!("another kind of certificate")
+    };
+    face.home.begin_key(wire::Pair { source: service, subject }, reply.chain.clone());
+    cbor::to_vec(&reply)
+}
+
+async fn link(State(face): State<Shared>, body: Body) -> Vec<u8> {
+    cbor::to_vec(&lock(&face).home.attest(&read(&body)))
+}
+
+async fn decision(State(face): State<Shared>, body: Body) -> Vec<u8> {
+    let mut face = lock(&face);
+    let submission = read(&body);
+    verified::<Decision>(&face, &submission);
+    let signed = Signed::<Decision>::decode(&submission.object, &face.home.network.id).unwrap();
+    face.home.take(&signed, &submission);
+    let decision = signed.id().into();
+    cbor::to_vec(&DecisionReply { decision, seq: 7, status: InForce::Accepted })
+}
+
+async fn register(State(face): State<Shared>, body: Body) -> Vec<u8> {
+    let face = lock(&face);
+    let query = verified::<WalletQuery>(&face, &read(&body));
+    cbor::to_vec(&face.home.register_of(&query.pair.subject))
+}
+
+async fn deny(State(face): State<Shared>, body: Body) {
+    let mut face = lock(&face);
+    let deny = verified::<Decision>(&face, &read(&body));
+    assert_eq!(deny.verdict, Verdict::Deny);
+    face.denied.push(deny.scope);
+}
+
+async fn record(
+    State(face): State<Shared>,
+    body: Body,
+) -> (StatusCode, [(header::HeaderName, &'static str); 1], &'static str) {
+    let mut face = lock(&face);
+    let record = verified::<RecordSubmission>(&face, &read(&body));
+    let problem = [(header::CONTENT_TYPE, "application/problem+json")];
+    if record.item.as_str() != "health.allergy" {
+        let why = r#"{"title":"This was not taken","detail":"only allergies are kept here"}"#;
+        return (StatusCode::FORBIDDEN, problem, why);
+    }
+    face.records.push(record.content.0);
+    (StatusCode::OK, problem, "")
+}
+
+/// One citizen at the command line.
+struct Desk {
+    face: Shared,
+    url: String,
+    folder: tempfile::TempDir,
+    clock: ManualClock,
+}
+
+impl Desk {
+    async fn new() -> Self {
+        let face = Face {
+            home: TestHome::new(),
+            challenges: 0,
+            denied: Vec::new(),
+            records: Vec::new(),
+            older_trust: false,
+        };
+        let face = Arc::new(Mutex::new(face));
+        let router = Router::new()
+            .route("/trust", get(trust))
+            .route("/identity", get(identity))
+            .route("/wallet/challenge", post(challenge))
+            .route("/wallet/enrol", post(enrol))
+            .route("/wallet/service-key", post(service_key))
+            .route("/wallet/link", post(link))
+            .route("/wallet/decision", post(decision))
+            .route("/wallet/register", post(register))
+            .route("/wallet/deny", post(deny))
+            .route("/wallet/record", post(record))
+            .with_state(face.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        let clock = ManualClock::new(Now { mono_ms: 0, wall: NOW });
+        Self { face, url, folder: tempfile::tempdir().unwrap(), clock }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    async fn try_run(&self, line: &str) -> anyhow::Result<Report> {
+        #[derive(Parser)]
+        struct Line {
+            #[command(flatten)]
+            wallet: WalletArgs,
+        }
+        let directory = self.path("wallet").into_os_string().into_string().unwrap();
+        let words = ["wallet", "--dir", &directory].into_iter().chain(line.split_whitespace());
+        let args = Line::try_parse_from(words)?.wallet;
+        execute(args, &self.clock, &SystemEntropy).await
+    }
+
+    async fn run(&self, line: &str) -> Report {
+        match self.try_run(line).await {
+            Ok(report) => report,
+            Err(error) => panic!("{line}: {error:#}"),
+        }
+    }
+
+    async fn refused(&self, line: &str) -> String {
+        match self.try_run(line).await {
+            Ok(report) => panic!("{line}: {}", report.text),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    /// From nothing to a wallet with a key at the source and a link to the recipient.
+    async fn set_up(&self) {
+        let card = lock(&self.face).home.card("前橋　花子").to_bytes().unwrap();
+        std::fs::write(self.path("card"), card).unwrap();
+        let network = lock(&self.face).home.network.id;
+        let card = self.path("card").into_os_string().into_string().unwrap();
+        self.run(&format!("create --home {} --network {network} --card {card}", self.url)).await;
+        self.run("enrol").await;
+        self.run(&format!("service {LUNCH}")).await;
+        self.run(&format!("link {LUNCH} {HOSPITAL}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_deny_stands_against_a_permit_until_the_citizen_names_it() {
+    let desk = Desk::new().await;
+    desk.set_up().await;
+    let shown = desk.run("show").await;
+    assert!(shown.text.contains(LUNCH) && !shown.text.contains("may only deny"), "{}", shown.text);
+    let number = shown.json["id"]["number"].as_str().unwrap().to_owned();
+    number.parse::<identity::Number>().unwrap();
+
+    let deny = desk.run(&format!("deny --source {LUNCH} --item health.allergy")).await;
+    let deny = deny.json["decision"].as_str().unwrap().to_owned();
+    let both = format!(
+        "permit --source {LUNCH} --recipient {HOSPITAL} --item health.allergy \
+         --item health.medication --purpose treatment --days 7"
+    );
+    let dry = desk.run(&format!("{both} --dry-run")).await;
+    assert!(dry.text.contains("7 days") && dry.text.contains(&deny), "{}", dry.text);
+    assert_eq!(dry.json["allows"], json!(["health.medication"]));
+    assert_eq!(dry.json["denies_standing"], json!([deny]));
+    assert!(dry.json.get("decision").is_none(), "a dry run signs nothing");
+
+    let partial = desk.run(&both).await;
+    assert!(partial.text.contains("So it allows only health.medication."), "{}", partial.text);
+    let allergy = both.replace("--item health.medication", "");
+    let refused = desk.refused(&allergy).await;
+    assert!(refused.contains(&deny) && refused.contains("Nothing was signed"), "{refused}");
+    let unknown = "02".repeat(32);
+    let refused = desk.refused(&format!("{allergy} --reopen {unknown}")).await;
+    assert!(refused.contains("no deny"), "{refused}");
+    let full = desk.run(&format!("{allergy} --reopen {deny}")).await;
+    assert!(full.text.contains("no longer stand") && full.text.contains("accepted, on its way"));
+    assert_eq!(full.json["allows"], json!(["health.allergy"]));
+
+    let register = desk.run(&format!("register {LUNCH}")).await;
+    let rows = register.json.as_array().unwrap();
+    let kinds: Vec<_> = rows.iter().map(|row| row["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["key-begin", "deny", "permit", "permit"]);
+    assert_eq!(rows[1]["id"], json!(deny));
+    assert_eq!(rows[2]["allows"], json!(["health.medication"]));
+    assert_eq!(rows[3]["allows"], json!(["health.allergy"]));
+    assert!(register.text.contains("allows health.allergy"), "{}", register.text);
+    // What was signed a week ago and has run out is still shown as what it was.
+    desk.clock.advance_ms(8 * 24 * 3_600_000);
+    let register = desk.run(&format!("register {LUNCH}")).await;
+    assert!(register.text.contains("allows nothing: the permit has expired"), "{}", register.text);
+}
+
+#[tokio::test]
+async fn a_deny_and_a_record_go_straight_to_the_source() {
+    let desk = Desk::new().await;
+    desk.set_up().await;
+    let url = &desk.url;
+    let stopped = desk.run(&format!("stop {LUNCH} --direct {url}")).await;
+    assert!(stopped.text.contains("発効"), "{}", stopped.text);
+    assert_eq!(lock(&desk.face).denied, [Scope::EVERYTHING]);
+
+    let file = desk.path("record.json");
+    std::fs::write(&file, r#"{"egg":"severe"}"#).unwrap();
+    let put = format!("record put --source {LUNCH} --file {} --url {url}", file.display());
+    desk.run(&format!("{put} --item health.allergy")).await;
+    assert_eq!(lock(&desk.face).records, [br#"{"egg":"severe"}"#.to_vec()]);
+    let refused = desk.refused(&format!("{put} --item health.medication")).await;
+    assert_eq!(
+        refused, "This was not taken: only allergies are kept here (status 403)",
+        "a node's words reach the citizen"
+    );
+}
+
+#[tokio::test]
+async fn an_older_trust_list_is_refused_and_a_wallet_is_made_once() {
+    let desk = Desk::new().await;
+    desk.set_up().await;
+    lock(&desk.face).older_trust = true;
+    let before = std::fs::read(desk.path("wallet/wallet.cbor")).unwrap();
+    let refused = desk.refused(&format!("service {HOSPITAL}")).await;
+    assert!(refused.contains("trust list does not hold"), "{refused}");
+    assert_eq!(std::fs::read(desk.path("wallet/wallet.cbor")).unwrap(), before);
+    // Saying no needs no trust list.
+    desk.run(&format!("stop {LUNCH}")).await;
+    let network = lock(&desk.face).home.network.id;
+    let again = format!("create --home {} --network {network}", desk.url);
+    assert!(desk.refused(&again).await.contains("holds a wallet already"));
+    let other = format!("create --home {} --network {}", desk.url, "07".repeat(32));
+    assert!(desk.refused(&other).await.contains("trust list does not hold"));
+    lock(&desk.face).older_trust = false;
+    let number = desk.run("show").await.json["id"]["number"].clone();
+    assert_eq!(desk.run("enrol").await.json["number"], number, "a person keeps their number");
+}

@@ -1,0 +1,61 @@
+//! The same as `words`, for programs.
+
+use serde_json::{Value, json};
+use wallet::{RegisterContent, RegisterRow, RegisterView, ServiceKey};
+use wire::{ServiceName, Timestamp, consent::Verdict};
+
+pub fn service_key(service: &ServiceName, own: &ServiceKey) -> Value {
+    json!({
+        "service": service,
+        "subject": own.subject,
+        "key": own.key.key_hash(),
+        "not_after": own.not_after,
+        "begun": own.begun,
+    })
+}
+
+/// Each entry of a register; what a permit allows is worked out for `now`.
+pub fn register(view: &RegisterView, now: Timestamp) -> Value {
+    let row = |row: &RegisterRow| {
+        let mut json = json!({ "seq": row.seq, "status": row.status, "scope": row.scope });
+        match &row.content {
+            RegisterContent::Decision { id, key, decision } => {
+                json["kind"] = json!(if row.is_deny() { "deny" } else { "permit" });
+                json["id"] = json!(id);
+                json["key"] = json!(key);
+                json["time"] = json!(decision.time);
+                if let Verdict::Permit(permit) = &decision.verdict {
+                    json["valid_until"] = json!(permit.valid_until);
+                    json["reopens"] = json!(permit.reopens);
+                    json["uses"] = json!(permit.uses);
+                    json["allows"] = match view.standing(id, now) {
+                        Some(Ok(permitted)) => {
+                            json!(
+                                permitted.leaves().iter().map(|(leaf, _)| leaf).collect::<Vec<_>>()
+                            )
+                        }
+                        Some(Err(refused)) => json!({ "nothing": refused }),
+                        None => Value::Null,
+                    };
+                }
+            }
+            RegisterContent::KeyBegin(begin) => {
+                json["kind"] = json!("key-begin");
+                json["until"] = json!(begin.until);
+            }
+            RegisterContent::KeyEnd(end) => {
+                json["kind"] = json!("key-end");
+                json["key"] = json!(end.key);
+                json["keeps"] = json!(end.keeps);
+            }
+            RegisterContent::Unreadable { kind, stands_as, fault } => {
+                json["kind"] = json!("unreadable");
+                json["entry_kind"] = json!(kind);
+                json["stands_as"] = json!(stands_as);
+                json["fault"] = json!(fault);
+            }
+        }
+        json
+    };
+    Value::Array(view.rows().iter().map(row).collect())
+}

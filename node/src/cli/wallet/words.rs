@@ -1,0 +1,205 @@
+//! Plain words for people: what a permit means before it is signed, what stands in a register, and
+//! dates without a library for them.
+
+use std::fmt::Write;
+
+use wallet::{PermitDraft, RegisterContent, RegisterView};
+use wire::{
+    DecisionId, Timestamp,
+    citizen::InForce,
+    consent::{Items, Onward, PurposeScope, Recipient, Scope, Uses, Verdict},
+};
+
+/// The notice's version: to be raised whenever [`notice`] says something else.
+pub const NOTICE_VERSION: u32 = 1;
+pub const NOTICE_LANGUAGE: &str = "en";
+
+/// Who, what, why, how long: the words that the permit carries the hash of.
+pub fn notice(draft: &PermitDraft) -> String {
+    let items: Vec<_> = draft.items.iter().map(|item| item.as_str()).collect();
+    let uses = match draft.uses {
+        Uses::Once => "one release".to_owned(),
+        Uses::Per { count, period_ms } => {
+            format!("at most {count} releases every {} s", period_ms / 1000)
+        }
+        Uses::Unlimited => "any number of releases".to_owned(),
+    };
+    let retention = match draft.retention_days {
+        Some(days) => format!("{days} days"),
+        None => "as long as the law says".to_owned(),
+    };
+    let onward = match draft.onward {
+        Onward::Forbidden => "not allowed",
+        Onward::Allowed => "allowed",
+    };
+    format!(
+        "Who:       {recipient} may get from {source}\n\
+         What:      {items}\n\
+         Why:       {purpose}\n\
+         How long:  {days} days, {uses}\n\
+         Kept:      {retention}\n\
+         Passed on: {onward}\n",
+        recipient = draft.recipient,
+        source = draft.source,
+        items = items.join(", "),
+        purpose = draft.purpose,
+        days = draft.valid_days,
+    )
+}
+
+/// The denies that stand in a permit's way, each with what it says.
+pub fn denies(view: &RegisterView, ids: &[DecisionId]) -> String {
+    let mut text = String::new();
+    for id in ids {
+        let says = view.pair().denies.get(id).map(|deny| scope(&deny.scope)).unwrap_or_default();
+        let _ = writeln!(text, "  {id}  {says}");
+    }
+    text
+}
+
+pub fn scope(scope: &Scope) -> String {
+    let recipient = match &scope.recipient {
+        Recipient::Any => "everyone",
+        Recipient::Service(service) => service.as_str(),
+    };
+    let items = match &scope.items {
+        Items::All => "everything".to_owned(),
+        Items::Types(types) => {
+            types.iter().map(|item| item.as_str()).collect::<Vec<_>>().join(", ")
+        }
+    };
+    let purpose = match &scope.purpose {
+        PurposeScope::Any => "any purpose",
+        PurposeScope::Code(code) => code.as_str(),
+    };
+    format!("{recipient}: {items}, for {purpose}")
+}
+
+/// 発効, in one phrase.
+pub fn status(status: &InForce) -> String {
+    match status {
+        InForce::Accepted => "accepted, on its way".to_owned(),
+        InForce::Acknowledged(since) => format!("発効 in force since {}", date(*since)),
+        InForce::LeasesLapsed(since) => format!("発効 in force since {} (leases)", date(*since)),
+    }
+}
+
+/// The register as lines: number, what, whom and what it covers, whether it is in force, and for a
+/// permit what it allows now.
+pub fn register(view: &RegisterView, now: Timestamp) -> String {
+    let mut text = String::new();
+    for row in view.rows() {
+        let (what, id) = match &row.content {
+            RegisterContent::Decision { id, decision, .. } => match &decision.verdict {
+                Verdict::Deny => ("deny  拒否", id.to_string()),
+                Verdict::Permit(_) => ("permit 同意", id.to_string()),
+            },
+            RegisterContent::KeyBegin(begin) => {
+                ("key begins", format!("until {}", date(begin.until)))
+            }
+            RegisterContent::KeyEnd(end) => ("key ends", end.key.to_string()),
+            RegisterContent::Unreadable { stands_as, fault, .. } => {
+                let stands = match stands_as {
+                    Some(id) => format!("stands as a deny {id}: {fault}"),
+                    None => format!("has no effect: {fault}"),
+                };
+                ("unreadable", stands)
+            }
+        };
+        let _ = writeln!(text, "{:>5}  {what:<11}  {}  [{}]", row.seq, id, status(&row.status));
+        if row.decision().is_some() || matches!(row.content, RegisterContent::Unreadable { .. }) {
+            let _ = writeln!(text, "       {}", scope(&row.scope));
+        }
+        if let Some(line) = allows(view, row.decision().map(|(id, _)| id), now) {
+            let _ = writeln!(text, "       {line}");
+        }
+    }
+    if text.is_empty() { "nothing stands: nobody gets anything\n".to_owned() } else { text }
+}
+
+/// What a permit allows at `now`, in one line; nothing for anything else.
+pub fn allows(view: &RegisterView, id: Option<DecisionId>, now: Timestamp) -> Option<String> {
+    Some(match view.standing(&id?, now)? {
+        Ok(permitted) => {
+            let leaves: Vec<_> = permitted.leaves().iter().map(|(leaf, _)| leaf.as_str()).collect();
+            format!("allows {}", leaves.join(", "))
+        }
+        Err(refused) => format!("allows nothing: {refused}"),
+    })
+}
+
+/// `YYYY-MM-DD HH:MM:SSZ`.
+pub fn date(time: Timestamp) -> String {
+    let seconds = time.as_secs();
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+    let (year, month, day) = civil(days);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Year, month and day of the Gregorian calendar from days since 1970-01-01 (H. Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`; years are counted from March).
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    (year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_agree_with_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00Z"),
+            (951_782_399, "2000-02-28 23:59:59Z"),
+            (951_782_400, "2000-02-29 00:00:00Z"),
+            (1_709_251_199, "2024-02-29 23:59:59Z"),
+            (4_107_542_400, "2100-03-01 00:00:00Z"),
+            (253_402_300_799, "9999-12-31 23:59:59Z"),
+        ] {
+            assert_eq!(date(Timestamp::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn a_notice_says_who_what_why_and_how_long() {
+        let draft = PermitDraft {
+            source: "9000020102016/school-lunch".parse().unwrap(),
+            recipient: "9000020102016/hospital".parse().unwrap(),
+            items: ["health.allergy".parse().unwrap()].into(),
+            purpose: "treatment".parse().unwrap(),
+            reopens: Default::default(),
+            valid_days: 7,
+            uses: Uses::Once,
+            window: None,
+            retention_days: Some(90),
+            onward: Onward::Forbidden,
+            notice: wallet::NoticeText { text: "x".into(), language: "en".into(), version: 1 },
+            request: None,
+        };
+        assert_eq!(
+            notice(&draft),
+            "Who:       9000020102016/hospital may get from 9000020102016/school-lunch\n\
+             What:      health.allergy\n\
+             Why:       treatment\n\
+             How long:  7 days, one release\n\
+             Kept:      90 days\n\
+             Passed on: not allowed\n"
+        );
+    }
+
+    #[test]
+    fn a_scope_reads_as_a_sentence() {
+        assert_eq!(scope(&Scope::EVERYTHING), "everyone: everything, for any purpose");
+    }
+}

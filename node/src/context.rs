@@ -1,0 +1,206 @@
+//! What all parts of a running node share: who it is, what it signs with, where it writes, whom it
+//! trusts.
+
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use serde::Serialize;
+use trust::{CertificateKind, Freshness, Trust, member::Member};
+use wire::{
+    Bytes, Now, OrganisationId, ServiceName, SignError, Signed, Signer,
+    channel::{ChannelHead, ChannelId, HeadStatement},
+    consent::Attested,
+    membership::NodeIdentity,
+};
+
+use crate::{
+    clock::Clock,
+    entropy::Entropy,
+    metrics::Metrics,
+    net::{NetError, Network, Protocol},
+    store::{CommitError, Committer, StoreError, Transaction, log::Record},
+};
+
+pub struct Context {
+    pub organisation: OrganisationId,
+    /// Shown to people.
+    pub name: String,
+    pub services: Vec<ServiceName>,
+    pub committer: Committer,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    /// The organisation key.
+    pub signer: Arc<dyn Signer>,
+    /// Chain and signed descriptor, as hello shows them.
+    pub identity: NodeIdentity,
+    pub metrics: Metrics,
+    trust: RwLock<Arc<Trust>>,
+    network: OnceLock<Network>,
+}
+
+/// Why a node could not do its part: nothing was half done, and asking again may help.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    #[error("could not be made durable: {0}")]
+    Commit(#[from] CommitError),
+    #[error("the store could not be read: {0}")]
+    Store(#[from] StoreError),
+    #[error("the store could not be read: {0}")]
+    Channel(#[from] consent::StoreFault),
+    #[error("the key store did not sign: {0}")]
+    Sign(#[from] SignError),
+    #[error("{0}")]
+    Network(#[from] NetError),
+    #[error("the other node answered with something else than the protocol says")]
+    Protocol,
+    #[error("the trust list is past its hard expiry")]
+    TrustExpired,
+    #[error("the node is stopping")]
+    Stopping,
+}
+
+/// The parts a context is made of, but for the network, which needs the context's inbound side first.
+pub struct Parts {
+    pub organisation: OrganisationId,
+    pub name: String,
+    pub services: Vec<ServiceName>,
+    pub committer: Committer,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub signer: Arc<dyn Signer>,
+    pub identity: NodeIdentity,
+    pub metrics: Metrics,
+    pub trust: Trust,
+}
+
+impl Context {
+    pub fn new(parts: Parts) -> Arc<Self> {
+        Arc::new(Self {
+            organisation: parts.organisation,
+            name: parts.name,
+            services: parts.services,
+            committer: parts.committer,
+            clock: parts.clock,
+            entropy: parts.entropy,
+            signer: parts.signer,
+            identity: parts.identity,
+            metrics: parts.metrics,
+            trust: RwLock::new(Arc::new(parts.trust)),
+            network: OnceLock::new(),
+        })
+    }
+
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    pub fn trust(&self) -> Arc<Trust> {
+        self.trust.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The trust list, if it still says anything.
+    pub fn live_trust(&self) -> Result<Arc<Trust>, Fault> {
+        let trust = self.trust();
+        match trust.freshness(self.now().wall) {
+            Freshness::HardExpired => Err(Fault::TrustExpired),
+            Freshness::Fresh | Freshness::SoftExpired => Ok(trust),
+        }
+    }
+
+    /// Called once, when the network has started.
+    pub fn set_network(&self, network: Network) {
+        // A second network would be a fault of the wiring; the first one stays.
+        let _ = self.network.set(network);
+    }
+
+    pub fn network(&self) -> Result<&Network, Fault> {
+        self.network.get().ok_or(Fault::Stopping)
+    }
+
+    pub fn owns(&self, service: &ServiceName) -> bool {
+        self.services.contains(service)
+    }
+
+    /// Signs with the organisation key, off the network's threads: a key store may be slow.
+    pub async fn sign<M>(self: &Arc<Self>, message: M) -> Result<Signed<M>, Fault>
+    where
+        M: wire::Message + Send + 'static,
+    {
+        let context = Arc::clone(self);
+        let network = *self.trust().network();
+        tokio::task::spawn_blocking(move || Signed::new(message, &network, &*context.signer))
+            .await
+            .map_err(|_| Fault::Stopping)?
+            .map_err(Fault::from)
+    }
+
+    /// Signs, and adds the chain of the organisation key.
+    pub async fn attest<M>(self: &Arc<Self>, message: M) -> Result<Attested, Fault>
+    where
+        M: wire::Message + Send + 'static,
+    {
+        let object = Bytes(self.sign(message).await?.bytes().to_vec());
+        Ok(Attested { object, chain: self.identity.chain.clone() })
+    }
+
+    /// The home's signed word on a head of one of its channels.
+    pub async fn state_head(
+        self: &Arc<Self>,
+        channel: &ChannelId,
+        head: ChannelHead,
+    ) -> Result<Bytes, Fault> {
+        let time = self.now().wall;
+        let statement = HeadStatement { channel: channel.clone(), head, time };
+        Ok(Bytes(self.sign(statement).await?.bytes().to_vec()))
+    }
+
+    /// Sends a message to an organisation's node and decodes its reply.
+    pub async fn ask<Q, R>(
+        &self,
+        to: &OrganisationId,
+        protocol: Protocol,
+        message: &Q,
+    ) -> Result<R, Fault>
+    where
+        Q: Serialize,
+        R: serde::de::DeserializeOwned,
+    {
+        let reply = self.network()?.request(to, protocol, wire::cbor::to_vec(message)).await?;
+        wire::cbor::from_slice(&reply).map_err(|_| Fault::Protocol)
+    }
+
+    /// Runs a job at the commit point; see [`Committer::submit`]. Faults of the store or of the
+    /// commit come out as [`Fault`], the job's own verdict stays inside.
+    pub async fn commit<T, E>(
+        &self,
+        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<Result<T, E>, Fault>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        Ok(self.committer.submit(job).await?)
+    }
+
+    /// Logs something that changes no state.
+    pub async fn log(&self, record: Record) -> Result<(), Fault> {
+        let logged = self.commit(move |tx| {
+            tx.log(&record);
+            Ok::<_, std::convert::Infallible>(())
+        });
+        match logged.await? {
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+/// A member's signed message: checked with the organisation key that hello proved.
+pub fn verify_by<M: wire::Message>(
+    bytes: &[u8],
+    member: &Member,
+    trust: &Trust,
+) -> Result<wire::Verified<M>, wire::EnvelopeError> {
+    Signed::<M>::decode(bytes, trust.network())?.verify(member.organisation_key())
+}
+
+/// What kind of certificate a citizen's request must be signed under.
+pub const SERVICE: CertificateKind = CertificateKind::Service;

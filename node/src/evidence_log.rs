@@ -1,0 +1,109 @@
+//! What this node's parts write into the evidence log: one constructor for each thing that happens,
+//! so that the log's words are chosen in one place.
+
+use consent::{HomeEntry, source::AppliedEntry};
+use evidence::record::{
+    AttemptRefused, CertificateIssued, EntryAccepted, EntryApplied, NodeStarted, Record,
+    RecordStored, Refusal,
+};
+use exchange::Authentic;
+use trust::CertificateKind;
+use wire::{
+    Bytes, Hash, ItemType, MessageType, ServiceId, ServiceName, Timestamp,
+    channel::{ChannelHead, ChannelId},
+    ids::Pair,
+};
+use x509_cert::der::Decode;
+
+use crate::store::{Column, Read, StoreError, TypedRead, log::LogHead};
+
+/// At home: an entry is durable in its channel.
+pub fn accepted(channel: &ChannelId, entry: &HomeEntry, at: Timestamp) -> Record {
+    Record::new(&EntryAccepted::new(channel, &entry.entry), at)
+}
+
+/// At a source: the channel is applied up to here.
+pub fn applied(channel: &ChannelId, head: &ChannelHead, at: Timestamp) -> Record {
+    let body =
+        EntryApplied { channel: channel.clone(), applied: head.position, map: head.map };
+    Record::new(&body, at)
+}
+
+/// At a source: an entry that permits nothing, and why. `None` if it was as it should be.
+pub fn faulty_entry(entry: &AppliedEntry, at: Timestamp) -> Option<Record> {
+    let fault = entry.fault.as_ref()?;
+    let id = entry.decision.map_or(Hash([0; 32]), |id| Hash(id.0));
+    Some(attempt_refused(MessageType::Decision, id, fault, at))
+}
+
+/// Something signed was handed in and not taken.
+pub fn attempt_refused(what: MessageType, id: Hash, reason: &str, at: Timestamp) -> Record {
+    Record::new(&AttemptRefused::new(what, id, reason), at)
+}
+
+pub fn record_stored(
+    service: &ServiceName,
+    subject: &ServiceId,
+    item: &ItemType,
+    content: &Hash,
+    at: Timestamp,
+) -> Record {
+    let body = RecordStored {
+        service: service.clone(),
+        subject: *subject,
+        item: item.clone(),
+        content: *content,
+    };
+    Record::new(&body, at)
+}
+
+/// A certificate this node's CA just issued.
+pub fn certificate_issued(
+    kind: CertificateKind,
+    certificate: &[u8],
+    issuer: &[u8],
+    at: Timestamp,
+) -> Record {
+    let profile = match kind {
+        CertificateKind::Id => "citizen",
+        CertificateKind::Service => "service",
+        CertificateKind::Organisation => "organisation",
+        CertificateKind::Credential => "credential",
+    };
+    let serial = x509_cert::Certificate::from_der(certificate)
+        .map(|parsed| parsed.tbs_certificate().serial_number().as_bytes().to_vec())
+        .unwrap_or_default();
+    let body = CertificateIssued {
+        profile: profile.to_owned(),
+        certificate: wire::sha256(certificate),
+        issuer: wire::sha256(issuer),
+        serial: Bytes(serial),
+    };
+    Record::new(&body, at)
+}
+
+/// At a source: a request that was refused, with the exact reason. The recipient is told none.
+pub fn refusal(request: &Authentic, pair: Option<Pair>, reason: &str, at: Timestamp) -> Record {
+    let asked = request.request();
+    let body = Refusal {
+        request_id: request.id(),
+        request_nonce: asked.id,
+        pair,
+        recipient: asked.recipient.clone(),
+        items: asked.items.clone(),
+        purpose: asked.purpose.clone(),
+        reason: reason.to_owned(),
+    };
+    Record::new(&body, at)
+}
+
+pub fn node_started(descriptor: Hash, log_size: u64, at: Timestamp) -> Record {
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    Record::new(&NodeStarted { version, descriptor: Some(descriptor), log_size }, at)
+}
+
+/// How many entries the log has.
+pub fn size(read: &(impl Read + ?Sized)) -> Result<u64, StoreError> {
+    let head: Option<LogHead> = read.read(Column::LogState, &[])?;
+    Ok(head.map_or(0, |head| head.size))
+}

@@ -1,0 +1,282 @@
+//! The home's side of its channels: what is owed is pushed until the source has it, and pulls are
+//! answered with a lease.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use consent::{
+    admission::ReadDecision,
+    home::{HomeChannel, HomeError},
+    store::HomeStore,
+};
+use tokio::sync::Notify;
+use trust::member::Member;
+use wire::{
+    Bytes, NetworkId,
+    channel::{ChannelId, ChannelRefusal, ChannelReply, ChannelRequest, Grant, Position, Pull, PullReply, Push},
+    consent::Attested,
+};
+
+use crate::{
+    channel_store::{HomeChannelStore, channel_key, store_fault, subject_key},
+    context::{Context, Fault},
+    evidence_log,
+    net::Protocol,
+    store::{Column, Scan, Transaction, TypedRead},
+};
+
+/// The pause after a push that failed, doubled up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Loads a channel, new if it was never used.
+pub fn load_channel(
+    tx: &Transaction<'_>,
+    network: &NetworkId,
+    channel: &ChannelId,
+) -> Result<HomeChannel, consent::StoreFault> {
+    let stored: Option<HomeChannel> =
+        tx.read(Column::HomeChannels, &channel_key(channel)).map_err(store_fault)?;
+    Ok(stored.unwrap_or_else(|| HomeChannel::new(network, channel.clone())))
+}
+
+/// Pushes what is owed. One task a channel, woken when something is accepted.
+pub struct Pusher {
+    context: Arc<Context>,
+    channels: Mutex<HashMap<ChannelId, Arc<Notify>>>,
+}
+
+impl Pusher {
+    pub fn new(context: Arc<Context>) -> Arc<Self> {
+        Arc::new(Self { context, channels: Mutex::new(HashMap::new()) })
+    }
+
+    /// Takes up the channels that still owed something when the node stopped.
+    pub fn resume(self: &Arc<Self>) -> Result<(), Fault> {
+        let read = self.context.committer.read();
+        let rows = read.scan_values::<HomeChannel>(
+            Column::HomeChannels,
+            &Scan::prefix(&[], usize::MAX),
+        )?;
+        for (_, channel) in rows {
+            if channel.acknowledged() < channel.head().position.length {
+                self.wake(channel.id());
+            }
+        }
+        Ok(())
+    }
+
+    /// Something new is owed on this channel.
+    pub fn wake(self: &Arc<Self>, channel: &ChannelId) {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let notify = channels.entry(channel.clone()).or_insert_with(|| {
+            let notify = Arc::new(Notify::new());
+            tokio::spawn(Arc::clone(self).push_for_ever(channel.clone(), Arc::clone(&notify)));
+            notify
+        });
+        notify.notify_one();
+    }
+
+    async fn push_for_ever(self: Arc<Self>, channel: ChannelId, notify: Arc<Notify>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            notify.notified().await;
+            loop {
+                match self.push_once(&channel).await {
+                    Ok(true) => pause = FIRST_PAUSE,
+                    Ok(false) => break,
+                    Err(Fault::Stopping) => return,
+                    Err(fault) => {
+                        tracing::debug!(source = %channel.source, %fault, "push failed, trying again");
+                        self.context.metrics.push_failures.inc();
+                        // A new entry wakes us early; the source may be back by then.
+                        let _ = tokio::time::timeout(pause, notify.notified()).await;
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends one batch. Says whether more may be owed.
+    async fn push_once(&self, channel: &ChannelId) -> Result<bool, Fault> {
+        let context = &self.context;
+        let network = *context.live_trust()?.network();
+        let id = channel.clone();
+        let batch = context
+            .commit(move |tx| {
+                let home = load_channel(tx, &network, &id)?;
+                let store = HomeChannelStore { tx, channel: id };
+                let start = acknowledged_position(&home, &store, &network)?;
+                home.batch_after(&store, &start)
+            })
+            .await?;
+        let batch = match batch {
+            Ok(batch) if batch.entries.is_empty() => return Ok(false),
+            Ok(batch) => batch,
+            Err(HomeError::Store(fault)) => return Err(fault.into()),
+            Err(_) => return Err(Fault::Protocol),
+        };
+        let statement = context.state_head(channel, batch.head).await?;
+        let push = Push { channel: channel.clone(), entries: batch.entries, statement };
+        let source = channel.source.organisation();
+        let reply =
+            context.ask(&source, Protocol::Channel, &ChannelRequest::Push(push)).await?;
+        let ChannelReply::Applied(applied) = reply else { return Err(Fault::Protocol) };
+        self.acknowledged(channel, applied).await
+    }
+
+    /// Notes how far the source is. Says whether more is owed.
+    async fn acknowledged(&self, channel: &ChannelId, applied: Position) -> Result<bool, Fault> {
+        let context = &self.context;
+        let network = *context.trust().network();
+        let id = channel.clone();
+        let done = context
+            .commit(move |tx| {
+                let mut home = load_channel(tx, &network, &id)?;
+                let now = tx.now();
+                let mut store = HomeChannelStore { tx, channel: id };
+                home.acknowledge(&mut store, &applied, now)?;
+                Ok::<_, HomeError>(home.acknowledged() < home.head().position.length)
+            })
+            .await?;
+        match done {
+            Ok(more) => Ok(more),
+            Err(HomeError::Store(fault)) => Err(fault.into()),
+            Err(error) => {
+                tracing::error!(source = %channel.source, %error, "the source's history differs from ours");
+                Err(Fault::Protocol)
+            }
+        }
+    }
+}
+
+/// The position that the source last acknowledged.
+fn acknowledged_position(
+    home: &HomeChannel,
+    store: &HomeChannelStore<'_, '_>,
+    network: &NetworkId,
+) -> Result<Position, HomeError> {
+    match home.acknowledged().checked_sub(1) {
+        None => Ok(Position::start(network, home.id())),
+        Some(last) => match store.entry(last)? {
+            Some(row) => Ok(row.head.position),
+            None => Err(consent::StoreFault(format!("entry {last} is missing")).into()),
+        },
+    }
+}
+
+/// Answers a pull: the denies it brings are accepted first, the grant is durable before it is
+/// signed.
+pub async fn answer_pull(
+    context: &Arc<Context>,
+    pusher: &Arc<Pusher>,
+    lease_ms: u64,
+    from: &Member,
+    pull: Pull,
+) -> ChannelReply {
+    if pull.channel.home != context.organisation {
+        return ChannelReply::Refused(ChannelRefusal::NotMine);
+    }
+    if !from.owns(&pull.channel.source) {
+        return ChannelReply::Refused(ChannelRefusal::NotYours);
+    }
+    match grant(context, pusher, lease_ms, pull).await {
+        Ok(reply) => reply,
+        Err(fault) => {
+            tracing::warn!(source = %from.organisation, %fault, "a pull could not be answered");
+            ChannelReply::Refused(ChannelRefusal::Unavailable)
+        }
+    }
+}
+
+async fn grant(
+    context: &Arc<Context>,
+    pusher: &Arc<Pusher>,
+    lease_ms: u64,
+    pull: Pull,
+) -> Result<ChannelReply, Fault> {
+    let trust = context.live_trust()?;
+    for deny in &pull.denies {
+        if let Err(refused) = take_deny(context, &trust, &pull.channel, deny).await? {
+            // The source holds it as a deny all the same; nothing is opened by our not taking it.
+            tracing::warn!(source = %pull.channel.source, %refused, "a deny from a source was not taken");
+        }
+    }
+    if !pull.unreadable.is_empty() {
+        let count = pull.unreadable.len();
+        tracing::warn!(source = %pull.channel.source, count, "the source could not read entries");
+    }
+    let network = *trust.network();
+    let Pull { channel, nonce, .. } = pull.clone();
+    let id = channel.clone();
+    let terms = context
+        .commit(move |tx| {
+            let mut home = load_channel(tx, &network, &id)?;
+            let now = tx.now();
+            let mut store = HomeChannelStore { tx, channel: id };
+            home.grant(&mut store, &pull, lease_ms, now)
+        })
+        .await?;
+    let terms = match terms {
+        Ok(terms) => terms,
+        Err(HomeError::Store(fault)) => return Err(fault.into()),
+        Err(error) => {
+            tracing::error!(source = %channel.source, %error, "the source's history differs from ours");
+            return Ok(ChannelReply::Refused(ChannelRefusal::Forked));
+        }
+    };
+    let time = context.now().wall;
+    let grant = Grant {
+        channel: channel.clone(),
+        nonce,
+        head: terms.head,
+        granted_ms: terms.granted_ms,
+        time,
+    };
+    let grant = Bytes(context.sign(grant).await?.bytes().to_vec());
+    let statement = context.state_head(&channel, terms.batch.head).await?;
+    context.metrics.leases_granted.inc();
+    pusher.wake(&channel);
+    Ok(ChannelReply::Pulled(PullReply { grant, entries: terms.batch.entries, statement }))
+}
+
+/// Accepts a deny that a source brought along.
+async fn take_deny(
+    context: &Arc<Context>,
+    trust: &Arc<trust::Trust>,
+    channel: &ChannelId,
+    deny: &Attested,
+) -> Result<Result<(), String>, Fault> {
+    let read = match ReadDecision::read(deny, trust.network()) {
+        Ok(read) if read.claimed_pair().source == channel.source => read,
+        Ok(_) => return Ok(Err("it is about another source".to_owned())),
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let pair = {
+        let key = subject_key(channel, &read.claimed_pair().subject);
+        context.committer.read().read(Column::HomePairs, &key)?.unwrap_or_default()
+    };
+    let admitted = match read.admit(&pair, trust, context.now().wall) {
+        Ok(admitted) if admitted.is_deny() => admitted,
+        Ok(_) => return Ok(Err("it is no deny".to_owned())),
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let (network, id) = (*trust.network(), channel.clone());
+    let accepted = context
+        .commit(move |tx| {
+            let mut home = load_channel(tx, &network, &id)?;
+            let now = tx.now();
+            let mut store = HomeChannelStore { tx, channel: id.clone() };
+            let accepted = home.accept_decision(&mut store, &admitted, now)?;
+            if !accepted.known {
+                tx.log(&evidence_log::accepted(&id, &accepted.entry, now.wall));
+            }
+            Ok::<_, HomeError>(())
+        })
+        .await?;
+    Ok(accepted.map_err(|error| error.to_string()))
+}

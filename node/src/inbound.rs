@@ -1,0 +1,67 @@
+//! Where requests of greeted members meet the node's roles.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use trust::member::Member;
+use wire::{
+    cbor,
+    channel::{ChannelRefusal, ChannelReply, ChannelRequest},
+    exchange::{ExchangeMessage, ExchangeReply, Rejection},
+};
+
+use crate::{
+    home::Home,
+    net::{Inbound, Protocol},
+    source::Source,
+};
+
+/// The roles that answer other nodes.
+#[derive(Clone)]
+pub struct Roles {
+    pub home: Option<Arc<Home>>,
+    pub source: Option<Arc<Source>>,
+}
+
+impl Roles {
+    async fn channel(&self, from: &Member, message: &[u8]) -> ChannelReply {
+        let message = match cbor::from_slice::<ChannelRequest>(message) {
+            Ok(message) => message,
+            Err(_) => return ChannelReply::Refused(ChannelRefusal::Malformed),
+        };
+        match (message, &self.home, &self.source) {
+            (ChannelRequest::Pull(pull), Some(home), _) => home.answer_pull(from, pull).await,
+            (message @ (ChannelRequest::Push(_) | ChannelRequest::Relay(_)), _, Some(source)) => {
+                source.handle(from, message).await
+            }
+            _ => ChannelReply::Refused(ChannelRefusal::NotMine),
+        }
+    }
+
+    async fn exchange(&self, from: &Member, message: &[u8]) -> ExchangeReply {
+        let Some(source) = &self.source else {
+            return ExchangeReply::Rejected(Rejection::UnknownService);
+        };
+        match cbor::from_slice::<ExchangeMessage>(message) {
+            Ok(message) => source.answer(from, message).await,
+            Err(_) => ExchangeReply::Rejected(Rejection::Malformed),
+        }
+    }
+}
+
+impl Inbound for Roles {
+    fn handle(
+        &self,
+        from: Arc<Member>,
+        protocol: Protocol,
+        message: Vec<u8>,
+    ) -> BoxFuture<'static, Option<Vec<u8>>> {
+        let roles = self.clone();
+        Box::pin(async move {
+            Some(match protocol {
+                Protocol::Channel => cbor::to_vec(&roles.channel(&from, &message).await),
+                Protocol::Exchange => cbor::to_vec(&roles.exchange(&from, &message).await),
+            })
+        })
+    }
+}

@@ -1,0 +1,313 @@
+//! A provider's side as a recipient: it asks for a presentation, checks what comes, and signs that
+//! it got it. A request is durable before it leaves, so that a crash on either side ends in a retry
+//! of the same request and never in a second one.
+
+use std::sync::Arc;
+
+use evidence::record::{PresentationReceived, Record, RefusalReceived, RequestSent};
+use exchange::{Expected, check_presentation, receipt};
+use serde::{Deserialize, Serialize};
+use wire::{
+    Bytes, ItemType, Nonce, Purpose, ServiceId, ServiceName, Signed,
+    exchange::{ExchangeMessage, ExchangeReply, Rejection, Request},
+};
+
+use crate::{
+    context::{Context, Fault},
+    net::Protocol,
+    source::exchange::rejection_code,
+    store::{Column, TypedRead},
+};
+
+/// How long a request is good for: time for a retry after a crash on either side.
+const VALIDITY_MS: u64 = wire::limits::REQUEST_VALIDITY_MS;
+
+/// What the recipient's own system wants to know.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    pub source: ServiceName,
+    pub recipient: ServiceName,
+    pub subject: ServiceId,
+    pub items: Vec<ItemType>,
+    pub purpose: Purpose,
+    pub whole: bool,
+    /// The caller's own id for a safe retry.
+    pub id: Option<Nonce>,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    Presented { items: serde_json::Map<String, serde_json::Value>, presentation: String },
+    NotPermitted,
+    Rejected(Rejection),
+    /// Sent, or about to be; no answer yet.
+    Pending,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    #[error("the recipient is not a service of this node")]
+    NotOurs,
+    #[error("{0}")]
+    Malformed(String),
+    #[error("this id names another request")]
+    OtherRequest,
+    #[error("the source did not answer: {reason}")]
+    Unreachable { id: Nonce, reason: String },
+    #[error("the presentation does not hold: {reason}")]
+    BadPresentation { id: Nonce, reason: String },
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// The recipient's side of one request, as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredRequest {
+    /// The signed request.
+    pub request: Bytes,
+    pub answer: Answer,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    Pending,
+    /// Checked, durable; the receipt is signed over it.
+    Presented {
+        presentation: Bytes,
+        /// The disclosed items, as JSON text: what was checked is what is shown.
+        items: Bytes,
+    },
+    NotPermitted,
+    Rejected(Rejection),
+}
+
+pub struct Recipient {
+    context: Arc<Context>,
+}
+
+impl Recipient {
+    pub fn new(context: Arc<Context>) -> Arc<Self> {
+        Arc::new(Self { context })
+    }
+
+    /// Asks, and waits for the answer. Asked again with the same id, it goes on where it was: a
+    /// presentation that was received is given again, anything else is asked anew with the very same
+    /// signed request.
+    pub async fn ask(self: &Arc<Self>, ask: Ask) -> Result<(Nonce, Outcome), AskError> {
+        if !self.context.owns(&ask.recipient) {
+            return Err(AskError::NotOurs);
+        }
+        let id = ask.id.unwrap_or_else(|| Nonce(self.context.entropy.array()));
+        let signed = match self.stored(&id)? {
+            Some(stored) => {
+                let signed = self.decode(&stored.request)?;
+                if !is_the_same(&ask, signed.unverified()) {
+                    return Err(AskError::OtherRequest);
+                }
+                if !matches!(stored.answer, Answer::Pending) {
+                    return Ok((id, self.view(&stored)?));
+                }
+                signed
+            }
+            None => self.begin(id, ask).await?,
+        };
+        let outcome = self.send(id, &signed).await?;
+        Ok((id, outcome))
+    }
+
+    /// How a request ended that was made before.
+    pub fn outcome(&self, id: &Nonce) -> Result<Option<Outcome>, AskError> {
+        self.stored(id)?.map(|stored| self.view(&stored)).transpose()
+    }
+
+    fn stored(&self, id: &Nonce) -> Result<Option<StoredRequest>, Fault> {
+        Ok(self.context.committer.read().read(Column::Requests, &id.0)?)
+    }
+
+    fn decode(&self, request: &[u8]) -> Result<Signed<Request>, AskError> {
+        Signed::decode(request, self.context.trust().network())
+            .map_err(|_| Fault::Protocol.into())
+    }
+
+    /// Signs a new request and makes it durable.
+    async fn begin(&self, id: Nonce, ask: Ask) -> Result<Signed<Request>, AskError> {
+        let nonce = Nonce(self.context.entropy.array());
+        let now = self.context.now().wall;
+        let source = ask.source.clone();
+        let asked = exchange::Ask {
+            source: ask.source,
+            recipient: ask.recipient,
+            subject: ask.subject,
+            items: ask.items,
+            whole: ask.whole,
+            purpose: ask.purpose,
+        };
+        let request = asked
+            .request(id, nonce, now, VALIDITY_MS)
+            .map_err(|fault| AskError::Malformed(fault.to_string()))?;
+        let signed = self.context.sign(request).await?;
+        let row = StoredRequest {
+            request: Bytes(signed.bytes().to_vec()),
+            answer: Answer::Pending,
+        };
+        let sent = RequestSent { request: row.request.clone(), request_id: signed.id(), source };
+        let begun = self
+            .context
+            .commit(move |tx| {
+                if tx.read::<StoredRequest>(Column::Requests, &id.0).map_err(Fault::from)?.is_some() {
+                    return Err(AskError::OtherRequest);
+                }
+                let now = tx.wall();
+                tx.log(&Record::new(&sent, now));
+                tx.write(Column::Requests, id.0, &row);
+                Ok(())
+            })
+            .await?;
+        begun?;
+        Ok(signed)
+    }
+
+    async fn send(self: &Arc<Self>, id: Nonce, signed: &Signed<Request>) -> Result<Outcome, AskError> {
+        let request = signed.unverified();
+        let source = request.source.organisation();
+        let message = ExchangeMessage::Request(Bytes(signed.bytes().to_vec()));
+        let reply = match self.context.ask(&source, Protocol::Exchange, &message).await {
+            Ok(reply) => reply,
+            Err(fault @ (Fault::Network(_) | Fault::Protocol)) => {
+                self.context.metrics.requests_failed.with_label_values(&["unreachable"]).inc();
+                return Err(AskError::Unreachable { id, reason: fault.to_string() });
+            }
+            Err(fault) => return Err(fault.into()),
+        };
+        match reply {
+            ExchangeReply::Presentation(bytes) => self.receive(id, signed, bytes).await,
+            ExchangeReply::NotPermitted => {
+                self.close(id, signed, Answer::NotPermitted, "not-permitted", None).await
+            }
+            // The source may be able to answer the same request in a moment.
+            ExchangeReply::Rejected(rejection @ (Rejection::Busy | Rejection::Unavailable)) => {
+                let code = rejection_code(rejection);
+                self.context.metrics.requests_failed.with_label_values(&[code]).inc();
+                Err(AskError::Unreachable { id, reason: format!("the source is {code}") })
+            }
+            ExchangeReply::Rejected(rejection) => {
+                let code = rejection_code(rejection);
+                let answer = Answer::Rejected(rejection);
+                self.close(id, signed, answer, code, Some(rejection)).await
+            }
+            ExchangeReply::Noted => Err(Fault::Protocol.into()),
+        }
+    }
+
+    /// Checks a presentation, makes it durable, and sends the receipt.
+    async fn receive(
+        self: &Arc<Self>,
+        id: Nonce,
+        signed: &Signed<Request>,
+        bytes: Bytes,
+    ) -> Result<Outcome, AskError> {
+        let trust = self.context.live_trust()?;
+        let now = self.context.now().wall;
+        let expected = Expected::answer_to(signed.unverified(), signed.id(), now);
+        let checked = check_presentation(&bytes, &expected, &trust).map_err(|error| {
+            self.context.metrics.requests_failed.with_label_values(&["bad-presentation"]).inc();
+            tracing::warn!(source = %signed.unverified().source, %error, "a presentation does not hold");
+            AskError::BadPresentation { id, reason: error.to_string() }
+        })?;
+        let items = serde_json::to_vec(checked.items()).map_err(|_| Fault::Protocol)?;
+        let received = PresentationReceived {
+            request_id: signed.id(),
+            source: signed.unverified().source.clone(),
+            presentation: checked.hash(),
+        };
+        let row = StoredRequest {
+            request: Bytes(signed.bytes().to_vec()),
+            answer: Answer::Presented { presentation: bytes, items: Bytes(items) },
+        };
+        let kept = row.clone();
+        let committed = self.context.commit(move |tx| {
+            let now = tx.wall();
+            tx.log(&Record::new(&received, now));
+            tx.write(Column::Requests, id.0, &kept);
+            Ok::<_, std::convert::Infallible>(())
+        });
+        match committed.await? {
+            Ok(()) => {}
+        }
+        self.context.metrics.presentations_received.inc();
+        let receipt = receipt(&checked, self.context.now().wall);
+        let (recipient, source) = (Arc::clone(self), signed.unverified().source.clone());
+        tokio::spawn(async move { recipient.send_receipt(receipt, source).await });
+        self.view(&row)
+    }
+
+    /// Receipts are the source's evidence: a lost one is sent again with the next retry only.
+    async fn send_receipt(&self, receipt: wire::exchange::Receipt, source: ServiceName) {
+        let sent = async {
+            let signed = self.context.sign(receipt).await?;
+            let message = ExchangeMessage::Receipt(Bytes(signed.bytes().to_vec()));
+            let organisation = source.organisation();
+            self.context.ask::<_, ExchangeReply>(&organisation, Protocol::Exchange, &message).await
+        };
+        match sent.await {
+            Ok(ExchangeReply::Noted) => {}
+            Ok(reply) => tracing::warn!(%source, ?reply, "a receipt was not noted"),
+            Err(fault) => tracing::warn!(%source, %fault, "a receipt could not be sent"),
+        }
+    }
+
+    async fn close(
+        &self,
+        id: Nonce,
+        signed: &Signed<Request>,
+        answer: Answer,
+        code: &str,
+        rejection: Option<Rejection>,
+    ) -> Result<Outcome, AskError> {
+        self.context.metrics.requests_failed.with_label_values(&[code]).inc();
+        let refused = RefusalReceived {
+            request_id: signed.id(),
+            source: signed.unverified().source.clone(),
+            rejection,
+        };
+        let row = StoredRequest { request: Bytes(signed.bytes().to_vec()), answer };
+        let kept = row.clone();
+        let committed = self.context.commit(move |tx| {
+            let now = tx.wall();
+            tx.log(&Record::new(&refused, now));
+            tx.write(Column::Requests, id.0, &kept);
+            Ok::<_, std::convert::Infallible>(())
+        });
+        match committed.await? {
+            Ok(()) => {}
+        }
+        self.view(&row)
+    }
+
+    fn view(&self, stored: &StoredRequest) -> Result<Outcome, AskError> {
+        Ok(match &stored.answer {
+            Answer::Pending => Outcome::Pending,
+            Answer::NotPermitted => Outcome::NotPermitted,
+            Answer::Rejected(rejection) => Outcome::Rejected(*rejection),
+            Answer::Presented { presentation, items } => Outcome::Presented {
+                items: serde_json::from_slice(items).map_err(|_| Fault::Protocol)?,
+                presentation: String::from_utf8_lossy(presentation).into_owned(),
+            },
+        })
+    }
+}
+
+fn is_the_same(ask: &Ask, request: &Request) -> bool {
+    let mut items = ask.items.clone();
+    items.sort();
+    items.dedup();
+    ask.source == request.source
+        && ask.recipient == request.recipient
+        && ask.subject == request.subject
+        && items == request.items
+        && ask.purpose == request.purpose
+        && ask.whole == request.whole
+}

@@ -1,0 +1,328 @@
+//! A node's life: open what is on disk, join the network, serve, and stop in order.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
+
+use evidence::{log::CheckpointPolicy, note::log_origin};
+use identity::{JpkiRoots, Registrar, number::SingleKeyFunction};
+use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
+use trust::Trust;
+use wire::{
+    Bytes, OrganisationId, ServiceName, Signed, cbor,
+    membership::{Descriptor, NodeIdentity, Role, TrustFile},
+};
+
+use crate::{
+    api::{provider, public},
+    certificates::{self, CertificateError},
+    clock::{Clock, SystemClock},
+    config::{Config, ConfigError},
+    context::{Context, Fault, Parts},
+    entropy::{Entropy, SystemEntropy},
+    evidence_log,
+    home::{Desk, DeskParts, Home},
+    inbound::Roles,
+    keys::{self, FileKeyStore, KeyError, KeyName, KeyStore, Passphrase},
+    metrics::Metrics,
+    net::{self, DirectoryStore, NetError, Network, NetworkConfig},
+    recipient::Recipient,
+    source::{CredentialKey, Source},
+    store::{Column, Committer, Key, RocksStore, Store, StoreError, TypedRead, commit::LogParameters},
+};
+
+/// Why a node does not start. Nothing was changed but for opening its store.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{}: {reason}", path.display())]
+    File { path: PathBuf, reason: String },
+    #[error("the trust list does not hold: {0}")]
+    Trust(#[from] trust::TrustError),
+    #[error("this node is no member: {0}")]
+    Member(#[from] trust::MemberError),
+    #[error("the number function: {0}")]
+    Number(String),
+    #[error("the roots of J-LIS: {0}")]
+    Jpki(String),
+    #[error("cannot listen on {address}: {reason}")]
+    Listen { address: SocketAddr, reason: String },
+    #[error(transparent)]
+    Network(#[from] NetError),
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+}
+
+/// A running node. It ends with [`Node::stop`].
+pub struct Node {
+    pub context: Arc<Context>,
+    network: Network,
+    servers: Vec<JoinHandle<()>>,
+    pub provider_address: SocketAddr,
+    pub public_address: Option<SocketAddr>,
+}
+
+impl Node {
+    /// Opens keys, store and trust list, checks that this node is a member, and joins.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
+        let now = clock.now().wall;
+        let passphrase = Passphrase::load(config.passphrase_file.as_deref())?;
+        let key_store = FileKeyStore::open(config.keys_dir(), passphrase)?;
+        let trust = Trust::open(&read_trust(&config.trust_file)?, &config.network, now)?;
+
+        // The store first: a second node on this directory must not get any further.
+        let store: Arc<dyn Store> = Arc::new(RocksStore::open(&config.store_dir())?);
+        let signer = key_store.p256(&KeyName::Organisation)?;
+        let log_signer = key_store.ed25519(&KeyName::Log)?;
+        let seed = key_store.transport_seed()?;
+        let descriptor = Descriptor {
+            organisation: config.organisation.clone(),
+            name: config.name.clone(),
+            version: now.0,
+            peers: vec![net::peer_id(*seed)],
+            addresses: config.listen.iter().map(ToString::to_string).collect(),
+            log_key: Bytes(log_signer.public_key().to_vec()),
+            witness_key: None,
+            roles: config.roles.iter().copied().collect(),
+            services: sorted(config.service_names()),
+            public_url: config.public_url.clone(),
+            issued: now,
+        };
+        let signed = Signed::new(descriptor, &config.network, &*signer).map_err(Fault::from)?;
+        let identity = NodeIdentity {
+            chain: certificates::read(&config.data_dir, &KeyName::Organisation)?,
+            descriptor: Bytes(signed.bytes().to_vec()),
+        };
+        trust::verify_identity(&identity, &trust, now)?;
+
+        let parameters = LogParameters {
+            origin: log_origin(&config.network, &config.organisation),
+            policy: CheckpointPolicy::default(),
+            signer: log_signer,
+        };
+        let committer =
+            Committer::start(store, parameters, Arc::clone(&entropy), Arc::clone(&clock))?;
+        let context = Context::new(Parts {
+            organisation: config.organisation.clone(),
+            name: config.name.clone(),
+            services: config.service_names(),
+            committer,
+            clock: Arc::clone(&clock),
+            entropy,
+            signer,
+            identity: identity.clone(),
+            metrics: Metrics::new()?,
+            trust: trust.clone(),
+        });
+        let size = evidence_log::size(&*context.committer.read())?;
+        context.log(evidence_log::node_started(signed.id(), size, now)).await?;
+
+        let home = match config.has_role(Role::Home) {
+            true => {
+                let desk = desk(&config, &key_store, &trust)?;
+                Some(Home::new(Arc::clone(&context), config.lease_ms, desk))
+            }
+            false => None,
+        };
+        let source = match config.has_role(Role::Source) {
+            true => {
+                let credentials = credentials(&config, &key_store)?;
+                Some(Source::new(Arc::clone(&context), credentials))
+            }
+            false => None,
+        };
+        let recipient =
+            config.has_role(Role::Recipient).then(|| Recipient::new(Arc::clone(&context)));
+
+        let mut network_config = NetworkConfig::new(*seed);
+        network_config.listen = config.listen.clone();
+        network_config.bootstrap = config.bootstrap.clone();
+        network_config.directory = Some(Arc::new(StoredDirectory { context: Arc::clone(&context) }));
+        let roles = Roles { home: home.clone(), source: source.clone() };
+        let (_, identity) = watch::channel(identity);
+        let network = Network::start(
+            network_config,
+            identity,
+            Arc::new(trust),
+            Arc::new(move || clock.now().wall),
+            Arc::new(roles),
+        )
+        .await?;
+        context.set_network(network.clone());
+        if let Some(home) = &home {
+            home.start()?;
+        }
+        if let Some(source) = &source {
+            source.start();
+        }
+
+        let api_keys = config.api_keys()?.into_iter().map(|key| key.hash).collect();
+        let provider = provider::router(provider::Provider {
+            context: Arc::clone(&context),
+            source: source.clone(),
+            recipient,
+            api_keys: Arc::new(api_keys),
+        });
+        let (provider_address, server) = serve(config.provider_listen, provider).await?;
+        let mut servers = vec![server];
+        let mut public_address = None;
+        if let Some(address) = config.public_listen {
+            let public = public::Public { context: Arc::clone(&context), home, source };
+            let (address, server) = serve(address, public::router(public)).await?;
+            servers.push(server);
+            public_address = Some(address);
+        }
+        Ok(Self { context, network, servers, provider_address, public_address })
+    }
+
+    /// Ends when the commit thread does, which a node cannot go on without.
+    pub async fn failed(&self) {
+        self.context.committer.ended().await;
+    }
+
+    /// Takes no more calls, leaves the network, and writes what is waiting.
+    pub async fn stop(self) {
+        for server in self.servers {
+            server.abort();
+        }
+        self.network.shutdown().await;
+        self.context.committer.close().await;
+    }
+}
+
+fn sorted(mut services: Vec<ServiceName>) -> Vec<ServiceName> {
+    services.sort();
+    services
+}
+
+pub fn read_trust(path: &std::path::Path) -> Result<TrustFile, StartError> {
+    let file = |reason: String| StartError::File { path: path.to_owned(), reason };
+    let bytes = std::fs::read(path).map_err(|error| file(error.to_string()))?;
+    let limit = 3 * wire::limits::TRUST_OBJECT;
+    cbor::from_slice_limited(&bytes, "trust file", limit).map_err(|error| file(error.to_string()))
+}
+
+async fn serve(
+    address: SocketAddr,
+    router: axum::Router,
+) -> Result<(SocketAddr, JoinHandle<()>), StartError> {
+    let failed = |error: std::io::Error| StartError::Listen { address, reason: error.to_string() };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let server = tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "an http face stopped");
+        }
+    });
+    Ok((bound, server))
+}
+
+fn credentials(
+    config: &Config,
+    key_store: &FileKeyStore,
+) -> Result<BTreeMap<ServiceName, CredentialKey>, StartError> {
+    config
+        .service_names()
+        .into_iter()
+        .map(|service| {
+            let name = KeyName::credential(&service);
+            let signer = key_store.p256(&name)?;
+            let chain = certificates::read(&config.data_dir, &name)?;
+            Ok((service, CredentialKey { signer, chain }))
+        })
+        .collect()
+}
+
+/// The desk of a home that enrols citizens: one with J-LIS roots and a number function.
+fn desk(
+    config: &Config,
+    key_store: &FileKeyStore,
+    trust: &Trust,
+) -> Result<Option<Desk>, StartError> {
+    let (Some(jpki), Some(number_key)) = (&config.jpki, &config.number_key) else {
+        return Ok(None);
+    };
+    let roots = jpki
+        .roots
+        .iter()
+        .map(|path| {
+            std::fs::read(path)
+                .map_err(|error| StartError::File { path: path.clone(), reason: error.to_string() })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let roots = JpkiRoots::new(roots, trust.testnet())
+        .map_err(|error| StartError::Jpki(error.to_string()))?;
+    let passphrase = Passphrase::load(config.passphrase_file.as_deref())?;
+    let secret = keys::number_secret(number_key, &passphrase)?;
+    let number_function =
+        SingleKeyFunction::from_seed(&secret, b"mebuku/number-key/1", trust.testnet())
+            .map_err(|error| StartError::Number(error.to_string()))?;
+    let number_public_key = trust.list().committee.public_key.0.clone();
+    if number_function.public_key()[..] != number_public_key[..] {
+        let reason = "its key is not the one on the trust list".to_owned();
+        return Err(StartError::Number(reason));
+    }
+    let chain = certificates::read(&config.data_dir, &KeyName::CitizenCa)?;
+    Ok(Some(Desk::new(DeskParts {
+        registrar: Registrar::new(config.organisation.clone(), config.network),
+        roots,
+        crl_file: jpki.crl_file.clone(),
+        crl_max_age_ms: u64::from(jpki.crl_max_age_hours) * 3_600_000,
+        number_function,
+        number_public_key,
+        ca_certificate: chain[0].0.clone(),
+        ca_signer: key_store.p256(&KeyName::CitizenCa)?,
+        sealing: key_store.proofing()?,
+    })))
+}
+
+/// The directory of known nodes, kept over a restart.
+struct StoredDirectory {
+    context: Arc<Context>,
+}
+
+impl DirectoryStore for StoredDirectory {
+    fn load(&self) -> Vec<NodeIdentity> {
+        let read = self.context.committer.read();
+        let scan = crate::store::Scan::prefix(&[], 100_000);
+        let rows = read.scan_values::<NodeIdentity>(Column::Directory, &scan);
+        // Forgetting it costs a look-up, nothing else.
+        rows.map(|rows| rows.into_iter().map(|(_, identity)| identity).collect()).unwrap_or_default()
+    }
+
+    fn remember(&self, organisation: &OrganisationId, identity: &NodeIdentity) {
+        self.change(organisation, Some(identity.clone()));
+    }
+
+    fn forget(&self, organisation: &OrganisationId) {
+        self.change(organisation, None);
+    }
+}
+
+impl StoredDirectory {
+    fn change(&self, organisation: &OrganisationId, identity: Option<NodeIdentity>) {
+        let (context, organisation) = (Arc::clone(&self.context), organisation.clone());
+        tokio::spawn(async move {
+            let key = Key::new().text(&organisation);
+            let saved = context.commit(move |tx| {
+                match identity {
+                    Some(identity) => tx.write(Column::Directory, key, &identity),
+                    None => tx.delete(Column::Directory, key),
+                }
+                Ok::<_, std::convert::Infallible>(())
+            });
+            if let Err(fault) = saved.await {
+                tracing::warn!(%organisation, %fault, "the directory was not saved");
+            }
+        });
+    }
+}

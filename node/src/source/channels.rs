@@ -1,0 +1,299 @@
+//! The source's side of its channels: it pulls from every home, applies what they owe it, and keeps
+//! the leases.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use consent::{
+    lease::{Lease, LeaseKeeper, NoLease},
+    source::{AppliedEntry, SourceChannel, SourceError},
+};
+use serde::Serialize;
+use tokio::sync::Notify;
+use trust::{Trust, member::Member};
+use wire::{
+    Hash, Nonce, Now, Timestamp,
+    channel::{
+        ChannelId, ChannelRefusal, ChannelReply, ChannelRequest, Entry, Grant, HeadStatement,
+        Position, Pull, Push,
+    },
+};
+
+use crate::{
+    channel_store::{SourceChannelStore, channel_key, store_fault},
+    context::{Context, Fault, verify_by},
+    evidence_log,
+    net::Protocol,
+    store::{Column, Key, Read, StoreError, TypedRead},
+};
+
+/// The pause after a pull that failed.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// One channel as a running source sees it. The lease lives here, in memory, and nowhere else.
+pub struct Channel {
+    pub id: ChannelId,
+    keeper: Mutex<LeaseKeeper>,
+    /// Pull now: entries are missing, or a direct deny is waiting.
+    hurry: Notify,
+}
+
+/// What an operator sees of a lease.
+#[derive(Debug, Clone, Serialize)]
+pub struct LeaseStatus {
+    pub home: wire::OrganisationId,
+    pub source: wire::ServiceName,
+    pub applied: u64,
+    pub live: bool,
+    /// Why not, if not.
+    pub reason: Option<String>,
+    /// When the lease runs out (milliseconds since 1970), if there is one.
+    pub until: Option<Timestamp>,
+}
+
+impl Channel {
+    fn new(id: ChannelId) -> Arc<Self> {
+        let keeper = Mutex::new(LeaseKeeper::new(id.clone()));
+        Arc::new(Self { id, keeper, hurry: Notify::new() })
+    }
+
+    fn keeper(&self) -> std::sync::MutexGuard<'_, LeaseKeeper> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The live lease, if all it covers is applied.
+    pub fn lease(&self, applied: &Position, now: Now) -> Result<Lease, NoLease> {
+        self.keeper().live(applied, now).copied()
+    }
+
+    pub fn pull_now(&self) {
+        self.hurry.notify_one();
+    }
+}
+
+/// All channels of this node's services: one for each home and service.
+pub struct Channels {
+    context: Arc<Context>,
+    channels: Mutex<HashMap<ChannelId, Arc<Channel>>>,
+}
+
+impl Channels {
+    pub fn new(context: Arc<Context>) -> Arc<Self> {
+        Arc::new(Self { context, channels: Mutex::new(HashMap::new()) })
+    }
+
+    /// Starts pulling from every municipality on the trust list, for every service of this node.
+    pub fn start(self: &Arc<Self>) {
+        let trust = self.context.trust();
+        for home in trust.municipalities() {
+            for source in &self.context.services {
+                let id = ChannelId { home: home.organisation.clone(), source: source.clone() };
+                let channel = Channel::new(id.clone());
+                self.lock().insert(id, Arc::clone(&channel));
+                tokio::spawn(Arc::clone(self).pull_for_ever(channel));
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ChannelId, Arc<Channel>>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn channel(&self, id: &ChannelId) -> Option<Arc<Channel>> {
+        self.lock().get(id).cloned()
+    }
+
+    pub fn statuses(&self) -> Result<Vec<LeaseStatus>, StoreError> {
+        let now = self.context.now();
+        let read = self.context.committer.read();
+        let mut channels: Vec<_> = self.lock().values().cloned().collect();
+        channels.sort_by(|a, b| a.id.cmp(&b.id));
+        channels
+            .iter()
+            .map(|channel| {
+                let network = *self.context.trust().network();
+                let state = load(&*read, &network, &channel.id)?;
+                let position = state.applied().position;
+                let lease = channel.lease(&position, now);
+                Ok(LeaseStatus {
+                    home: channel.id.home.clone(),
+                    source: channel.id.source.clone(),
+                    applied: position.length,
+                    live: lease.is_ok(),
+                    until: lease.as_ref().ok().map(Lease::runs_until),
+                    reason: lease.err().map(|reason| reason.to_string()),
+                })
+            })
+            .collect()
+    }
+
+    async fn pull_for_ever(self: Arc<Self>, channel: Arc<Channel>) {
+        loop {
+            let pause = match self.pull_once(&channel).await {
+                Ok(true) => Duration::ZERO,
+                Ok(false) => {
+                    let next = channel.keeper().next_pull_ms();
+                    Duration::from_millis(next.saturating_sub(self.context.now().mono_ms))
+                }
+                Err(Fault::Stopping) => return,
+                Err(fault) => {
+                    tracing::debug!(home = %channel.id.home, %fault, "pull failed, trying again");
+                    self.context.metrics.pull_failures.inc();
+                    RETRY
+                }
+            };
+            let _ = tokio::time::timeout(pause, channel.hurry.notified()).await;
+        }
+    }
+
+    /// One pull and what it brings. Says whether more is waiting at the home.
+    async fn pull_once(&self, channel: &Channel) -> Result<bool, Fault> {
+        let context = &self.context;
+        let nonce = Nonce(context.entropy.array());
+        let pull = self.next_pull(&channel.id, nonce).await?;
+        // The lease is counted from here, before the pull leaves.
+        channel.keeper().sending(nonce, context.now());
+        let reply: ChannelReply =
+            context.ask(&channel.id.home, Protocol::Channel, &ChannelRequest::Pull(pull)).await?;
+        let pulled = match reply {
+            ChannelReply::Pulled(pulled) => pulled,
+            ChannelReply::Refused(ChannelRefusal::Forked) => {
+                channel.keeper().revoke();
+                tracing::error!(home = %channel.id.home, "the home's history differs from ours: releasing nothing");
+                return Err(Fault::Protocol);
+            }
+            _ => return Err(Fault::Protocol),
+        };
+        let home = context.network()?.member(&channel.id.home).await?;
+        let trust = context.live_trust()?;
+        let grant = verify_by::<Grant>(&pulled.grant, &home, &trust).map_err(|_| Fault::Protocol)?;
+        let statement = verify_by::<HeadStatement>(&pulled.statement, &home, &trust)
+            .map_err(|_| Fault::Protocol)?;
+        let kept = (grant.id(), grant.bytes().to_vec());
+        let applied =
+            self.apply(&channel.id, pulled.entries, statement, Some(kept), &trust).await?;
+        if applied.is_none() {
+            channel.keeper().revoke();
+            return Err(Fault::Protocol);
+        }
+        channel
+            .keeper()
+            .granted(grant.message(), grant.id())
+            .map_err(|_| Fault::Protocol)?;
+        context.metrics.leases_received.inc();
+        let behind = applied.is_some_and(|at| at.length < grant.message().head.position.length);
+        Ok(behind)
+    }
+
+    async fn next_pull(&self, id: &ChannelId, nonce: Nonce) -> Result<Pull, Fault> {
+        let (id, network) = (id.clone(), *self.context.trust().network());
+        let pull = self
+            .context
+            .commit(move |tx| {
+                let channel = load(tx, &network, &id).map_err(store_fault)?;
+                channel.pull(&SourceChannelStore { tx, channel: id }, nonce)
+            })
+            .await?;
+        Ok(pull?)
+    }
+
+    /// A home pushes: apply, and say how far we are.
+    pub async fn take_push(&self, from: &Member, push: Push) -> ChannelReply {
+        let Push { channel, entries, statement } = push;
+        if channel.home != from.organisation {
+            return ChannelReply::Refused(ChannelRefusal::NotYours);
+        }
+        let (Some(known), Ok(trust)) = (self.channel(&channel), self.context.live_trust()) else {
+            return ChannelReply::Refused(ChannelRefusal::NotMine);
+        };
+        let Ok(statement) = verify_by::<HeadStatement>(&statement, from, &trust) else {
+            return ChannelReply::Refused(ChannelRefusal::Malformed);
+        };
+        match self.apply(&channel, entries, statement, None, &trust).await {
+            Ok(Some(applied)) => ChannelReply::Applied(applied),
+            Ok(None) => {
+                known.keeper().revoke();
+                ChannelReply::Refused(ChannelRefusal::Forked)
+            }
+            Err(fault) => {
+                tracing::warn!(home = %channel.home, %fault, "a push could not be applied");
+                ChannelReply::Refused(ChannelRefusal::Unavailable)
+            }
+        }
+    }
+
+    /// Applies entries in one commit with the signed head they lead to. `None` is a fork.
+    async fn apply(
+        &self,
+        id: &ChannelId,
+        entries: Vec<Entry>,
+        statement: wire::Verified<HeadStatement>,
+        grant: Option<(Hash, Vec<u8>)>,
+        trust: &Arc<Trust>,
+    ) -> Result<Option<Position>, Fault> {
+        let (channel, trust) = (id.clone(), Arc::clone(trust));
+        let applied = self
+            .context
+            .commit(move |tx| {
+                let mut state = load(tx, trust.network(), &channel).map_err(store_fault)?;
+                let now = tx.now();
+                let mut store = SourceChannelStore { tx, channel: channel.clone() };
+                let outcome =
+                    state.apply(&mut store, &entries, statement.message(), &trust, now)?;
+                let tx = store.tx;
+                for entry in &outcome {
+                    if let Some(record) = evidence_log::faulty_entry(entry, now.wall) {
+                        tx.log(&record);
+                    }
+                    report(&channel, entry);
+                }
+                if !outcome.is_empty() {
+                    tx.log(&evidence_log::applied(&channel, state.applied(), now.wall));
+                    tx.hurry_checkpoint();
+                }
+                if statement.message().head == *state.applied() {
+                    let key = statement_key(&channel, state.applied().position.length);
+                    tx.write(Column::Statements, key, &wire::Bytes(statement.bytes().to_vec()));
+                }
+                if let Some((id, bytes)) = grant {
+                    tx.write(Column::Grants, id.0, &wire::Bytes(bytes));
+                }
+                Ok::<_, SourceError>((state.applied().position, outcome.len()))
+            })
+            .await?;
+        match applied {
+            Ok((position, count)) => {
+                self.context.metrics.entries_applied.inc_by(count as u64);
+                Ok(Some(position))
+            }
+            Err(SourceError::Store(fault)) => Err(fault.into()),
+            Err(error) => {
+                tracing::error!(home = %id.home, %error, "releasing nothing on this channel");
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Loads a channel, new if nothing came on it yet.
+pub fn load(
+    read: &(impl Read + ?Sized),
+    network: &wire::NetworkId,
+    id: &ChannelId,
+) -> Result<SourceChannel, StoreError> {
+    let stored = read.read(Column::SourceChannels, &channel_key(id))?;
+    Ok(stored.unwrap_or_else(|| SourceChannel::new(network, id.clone())))
+}
+
+pub fn statement_key(channel: &ChannelId, length: u64) -> Key {
+    channel_key(channel).u64(length)
+}
+
+fn report(channel: &ChannelId, applied: &AppliedEntry) {
+    if let Some(fault) = &applied.fault {
+        tracing::warn!(home = %channel.home, seq = applied.seq, %fault, "an entry permits nothing");
+    }
+}

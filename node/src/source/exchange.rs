@@ -1,0 +1,391 @@
+//! Answering requests: the stages of `exchange::source`, carried out on this node's store, keys and
+//! clocks. Order: member, size, signature, seen before, consent under a live lease, fetch, sign,
+//! consent again inside the commit, lease again, send (DESIGN section 7).
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use consent::{
+    PairState, UseCount,
+    lease::{Lease, NoLease},
+};
+use exchange::{
+    Authentic, Committed, Declined, Evaluated, Prepared, Previous, Received, ReceivedReceipt, Record,
+    Resend, View, padded_delay,
+    source::{ChannelView, PairView, REFUSAL_STEP_MS, Released},
+};
+use serde::{Deserialize, Serialize};
+use trust::member::Member;
+use wire::{
+    Bytes, DecisionId, ItemType, Nonce, Now, ServiceId, ServiceName,
+    channel::ChannelId,
+    exchange::{ExchangeMessage, ExchangeReply, Rejection, Request},
+    ids::Pair,
+};
+
+use super::{Source, channels, records};
+use crate::{
+    channel_store::{link_key, source_pair},
+    context::Fault,
+    evidence_log,
+    store::{Column, Key, Read, StoreError, Transaction, TypedRead},
+};
+
+/// A release as it is kept: what a retry is answered with and a bundle is made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredRelease {
+    pub id: Nonce,
+    pub recipient: ServiceName,
+    pub released: Released,
+    pub presentation: Bytes,
+    pub log_index: u64,
+    /// The recipient's signed receipt, once it came.
+    pub receipt: Option<Bytes>,
+}
+
+pub fn release_key(recipient: &ServiceName, id: &Nonce) -> Key {
+    Key::new().text(recipient).fixed(&id.0)
+}
+
+/// Everything a view borrows, read from one consistent state of the store.
+struct Facts {
+    pair: Option<(ServiceId, PairState)>,
+    uses: BTreeMap<DecisionId, UseCount>,
+    lease: Result<Lease, NoLease>,
+    previous: Option<StoredRelease>,
+    channel: Option<(ChannelId, wire::channel::ChannelHead)>,
+    now: Now,
+}
+
+impl Facts {
+    fn view(&self) -> View<'_> {
+        View {
+            pair: self.pair.as_ref().map(|(subject, state)| PairView {
+                subject,
+                state,
+                channel: self.channel.as_ref().map(|(id, applied)| ChannelView {
+                    id,
+                    applied,
+                    lease: self.lease.as_ref().map_err(|none| *none),
+                }),
+            }),
+            uses: &self.uses,
+            present: None,
+            previous: self.previous.as_ref().map(|stored| Previous {
+                released: &stored.released,
+                presentation: &stored.presentation,
+            }),
+            at: self.now.wall,
+        }
+    }
+}
+
+impl Source {
+    /// Answers one exchange message of a greeted member.
+    pub async fn answer(self: &Arc<Self>, from: &Member, message: ExchangeMessage) -> ExchangeReply {
+        match message {
+            ExchangeMessage::Request(bytes) => {
+                let started = self.context.now();
+                let timer = self.context.metrics.exchange_seconds.start_timer();
+                let reply = self.answer_request(from, &bytes).await;
+                if reply == ExchangeReply::NotPermitted {
+                    // The reason must not show in time either.
+                    let now = self.context.now();
+                    let wait = padded_delay(started.mono_ms, now.mono_ms, REFUSAL_STEP_MS);
+                    tokio::time::sleep(Duration::from_millis(wait)).await;
+                }
+                timer.observe_duration();
+                reply
+            }
+            ExchangeMessage::Receipt(bytes) => self.note_receipt(from, &bytes).await,
+        }
+    }
+
+    async fn answer_request(self: &Arc<Self>, from: &Member, bytes: &[u8]) -> ExchangeReply {
+        let trust = match self.context.live_trust() {
+            Ok(trust) => trust,
+            Err(_) => return ExchangeReply::Rejected(Rejection::Unavailable),
+        };
+        let now = self.context.now().wall;
+        let request = Received::decode(bytes, trust.network())
+            .and_then(|request| request.authenticate(from, &self.context.services, now));
+        let request = match request {
+            Ok(request) => request,
+            Err(fault) => {
+                tracing::info!(recipient = %from.organisation, %fault, "a request was turned away");
+                let rejection = fault.rejection();
+                self.context.metrics.refusals.with_label_values(&[rejection_code(rejection)]).inc();
+                return ExchangeReply::Rejected(rejection);
+            }
+        };
+        match self.release(&request).await {
+            Ok(Ok(committed)) => self.send(&request, committed).await,
+            Ok(Err(declined)) => self.decline(&request, declined).await,
+            Err(fault) => {
+                tracing::error!(%fault, "a request could not be answered");
+                ExchangeReply::Rejected(Rejection::Unavailable)
+            }
+        }
+    }
+
+    /// Evaluate, fetch, sign, and evaluate again inside the durable write.
+    async fn release(
+        self: &Arc<Self>,
+        request: &Authentic,
+    ) -> Result<Result<Committed, Declined>, Fault> {
+        let facts = self.facts(&*self.context.committer.read(), request, self.context.now())?;
+        let evaluated = request.evaluate(&facts.view());
+        let allowed = match evaluated {
+            Ok(Evaluated::Fetch(allowed)) => allowed,
+            Ok(Evaluated::Resend(resend)) => return self.commit_resend(resend).await,
+            Err(declined) => return Ok(Err(declined)),
+        };
+        let source = request.request().source.clone();
+        let records = self.fetch(&source, allowed.subject(), allowed.leaves())?;
+        let Some(credential) = self.credentials.get(&source) else {
+            tracing::error!(service = %source, "no credential key for this service");
+            return Err(Fault::Protocol);
+        };
+        let (chain, signer) = (credential.chain.clone(), Arc::clone(&credential.signer));
+        let (seed, at) = (self.context.entropy.array(), self.context.now().wall);
+        // Concealing and signing take their time, an HSM more of it.
+        let prepared = tokio::task::spawn_blocking(move || {
+            let unsigned = allowed.prepare(records, &chain, seed, at)?;
+            Ok::<_, exchange::PrepareError>(unsigned.sign(&*signer))
+        });
+        match prepared.await.map_err(|_| Fault::Stopping)? {
+            Ok(prepared) => self.commit_release(prepared?).await,
+            Err(exchange::PrepareError::Declined(declined)) => Ok(Err(declined)),
+            Err(error) => {
+                tracing::error!(%error, "a presentation could not be made");
+                Err(Fault::Protocol)
+            }
+        }
+    }
+
+    async fn commit_release(
+        self: &Arc<Self>,
+        prepared: Prepared,
+    ) -> Result<Result<Committed, Declined>, Fault> {
+        let source = Arc::clone(self);
+        self.committed(move |tx| {
+            let request = prepared.request().clone();
+            let facts = source.facts(tx, &request, tx.now())?;
+            let committed = match prepared.commit(&facts.view()) {
+                Ok(committed) => committed,
+                Err(declined) => return Ok(Err(declined)),
+            };
+            if let Some(write) = committed.write() {
+                let record = evidence::record::Record::new(
+                    &write.released.release,
+                    write.released.time,
+                );
+                let log_index = tx.log(&record);
+                for (permit, uses) in write.uses {
+                    tx.write(Column::Uses, permit.0, uses);
+                }
+                let asked = request.request();
+                let stored = StoredRelease {
+                    id: asked.id,
+                    recipient: asked.recipient.clone(),
+                    released: write.released.clone(),
+                    presentation: Bytes(write.presentation.to_vec()),
+                    log_index,
+                    receipt: None,
+                };
+                tx.write(Column::Releases, release_key(&asked.recipient, &asked.id), &stored);
+                tx.write(Column::ReleaseIds, request.id().0, &(&asked.recipient, asked.id));
+            }
+            Ok(Ok(committed))
+        })
+        .await
+    }
+
+    async fn commit_resend(
+        self: &Arc<Self>,
+        resend: Resend,
+    ) -> Result<Result<Committed, Declined>, Fault> {
+        let source = Arc::clone(self);
+        self.committed(move |tx| {
+            let facts = source.facts(tx, resend.request(), tx.now())?;
+            Ok(resend.commit(&facts.view()))
+        })
+        .await
+    }
+
+    /// Runs a job whose verdict is no error of the commit: a refusal writes nothing.
+    async fn committed(
+        &self,
+        job: impl FnOnce(&mut Transaction<'_>) -> Result<Result<Committed, Declined>, StoreError>
+        + Send
+        + 'static,
+    ) -> Result<Result<Committed, Declined>, Fault> {
+        Ok(self.context.commit(job).await??)
+    }
+
+    /// The last look at lease and time, then the bytes may leave.
+    async fn send(self: &Arc<Self>, request: &Authentic, committed: Committed) -> ExchangeReply {
+        let is_new = committed.write().is_some();
+        let now = self.context.now();
+        let lease = match self.facts(&*self.context.committer.read(), request, now) {
+            Ok(facts) => facts.lease,
+            Err(_) => Err(NoLease::Behind),
+        };
+        match committed.send(lease.as_ref().map_err(|none| *none), now.wall) {
+            Ok(reply) => {
+                if is_new {
+                    self.context.metrics.releases.inc();
+                }
+                reply
+            }
+            Err(declined) => self.decline(request, declined).await,
+        }
+    }
+
+    /// Logs the exact reason; the wire hears none.
+    async fn decline(&self, request: &Authentic, declined: Declined) -> ExchangeReply {
+        let code = match &declined {
+            Declined::Refused(refused) => refused.code(),
+            Declined::IdReused => "id-reused",
+            Declined::Expired => "out-of-time",
+            Declined::Changed => "changed",
+            Declined::Damaged => "damaged",
+        };
+        self.context.metrics.refusals.with_label_values(&[code]).inc();
+        let asked = request.request();
+        tracing::info!(recipient = %asked.recipient, source = %asked.source, reason = code, "refused");
+        let pair = self.linked(&*self.context.committer.read(), asked).ok().flatten();
+        let pair = pair.map(|subject| Pair { source: asked.source.clone(), subject });
+        let record = evidence_log::refusal(request, pair, code, self.context.now().wall);
+        if let Err(fault) = self.context.log(record).await {
+            tracing::error!(%fault, "a refusal could not be logged");
+            return ExchangeReply::Rejected(Rejection::Unavailable);
+        }
+        declined.reply()
+    }
+
+    fn facts(
+        &self,
+        read: &(impl Read + ?Sized),
+        request: &Authentic,
+        now: Now,
+    ) -> Result<Facts, StoreError> {
+        let asked = request.request();
+        let (recipient, id) = request.idempotency_key();
+        let previous = read.read(Column::Releases, &release_key(recipient, &id))?;
+        let mut facts = Facts {
+            pair: None,
+            uses: BTreeMap::new(),
+            lease: Err(NoLease::Never),
+            previous,
+            channel: None,
+            now,
+        };
+        let Some(subject) = self.linked(read, asked)? else { return Ok(facts) };
+        let pair = source_pair(read, &asked.source, &subject)?;
+        for (permit, standing) in &pair.permits {
+            if standing.permit.uses != wire::consent::Uses::Unlimited
+                && let Some(uses) = read.read(Column::Uses, &permit.0)?
+            {
+                facts.uses.insert(*permit, uses);
+            }
+        }
+        if let Some(home) = &pair.home {
+            let id = ChannelId { home: home.clone(), source: asked.source.clone() };
+            let network = *self.context.trust().network();
+            let state = channels::load(read, &network, &id)?;
+            if let Some(channel) = self.channels.channel(&id) {
+                facts.lease = channel.lease(&state.applied().position, now);
+            }
+            facts.channel = Some((id, *state.applied()));
+        }
+        facts.pair = Some((subject, pair));
+        Ok(facts)
+    }
+
+    /// Whom the recipient means: from the link of a permit that was applied.
+    fn linked(
+        &self,
+        read: &(impl Read + ?Sized),
+        asked: &Request,
+    ) -> Result<Option<ServiceId>, StoreError> {
+        read.read(Column::SourceLinks, &link_key(&asked.recipient, &asked.subject, &asked.source))
+    }
+
+    fn fetch(
+        &self,
+        source: &ServiceName,
+        subject: &ServiceId,
+        leaves: &[(ItemType, DecisionId)],
+    ) -> Result<BTreeMap<ItemType, Record>, Fault> {
+        let read = self.context.committer.read();
+        let mut found = BTreeMap::new();
+        for (item, _) in leaves {
+            if let Some(json) = records::record(&*read, source, subject, item)? {
+                let record = Record::from_json(&json).map_err(|_| Fault::Protocol)?;
+                found.insert(item.clone(), record);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Keeps a recipient's receipt with its release.
+    async fn note_receipt(&self, from: &Member, bytes: &[u8]) -> ExchangeReply {
+        let Ok(trust) = self.context.live_trust() else {
+            return ExchangeReply::Rejected(Rejection::Unavailable);
+        };
+        let received = match ReceivedReceipt::decode(bytes, trust.network()) {
+            Ok(received) => received,
+            Err(error) => return ExchangeReply::Rejected(error.rejection()),
+        };
+        let (from, kept) = (from.clone(), Bytes(bytes.to_vec()));
+        let noted = self
+            .context
+            .commit(move |tx| {
+                let (now, id) = (tx.wall(), received.claimed_request());
+                let index: Option<(ServiceName, Nonce)> = tx.read(Column::ReleaseIds, &id.0)?;
+                let key = index.map(|(recipient, id)| release_key(&recipient, &id));
+                let stored: Option<StoredRelease> = match &key {
+                    Some(key) => tx.read(Column::Releases, key)?,
+                    None => None,
+                };
+                let released = stored.as_ref().map(|stored| &stored.released);
+                if let Err(error) = received.check(&from, released, now) {
+                    return Ok(Err(error.rejection()));
+                }
+                if let (Some(mut stored), Some(key)) = (stored, key)
+                    && stored.receipt.is_none()
+                {
+                    let body = evidence::record::ReceiptNoted {
+                        receipt: kept.clone(),
+                        request_id: id,
+                        presentation: stored.released.release.presentation,
+                        recipient: stored.recipient.clone(),
+                    };
+                    tx.log(&evidence::record::Record::new(&body, now));
+                    stored.receipt = Some(kept);
+                    tx.write(Column::Releases, key, &stored);
+                }
+                Ok::<_, StoreError>(Ok(()))
+            })
+            .await;
+        match noted {
+            Ok(Ok(Ok(()))) => ExchangeReply::Noted,
+            Ok(Ok(Err(rejection))) => ExchangeReply::Rejected(rejection),
+            Ok(Err(_)) | Err(_) => ExchangeReply::Rejected(Rejection::Unavailable),
+        }
+    }
+}
+
+/// The label under which a rejection is counted.
+pub fn rejection_code(rejection: Rejection) -> &'static str {
+    match rejection {
+        Rejection::Malformed => "malformed",
+        Rejection::NotAuthentic => "not-authentic",
+        Rejection::OutOfTime => "out-of-time",
+        Rejection::IdReused => "id-reused",
+        Rejection::UnknownService => "unknown-service",
+        Rejection::Busy => "busy",
+        Rejection::Unavailable => "unavailable",
+    }
+}

@@ -1,0 +1,192 @@
+//! A provider's side as a source: it keeps the channels from every home, holds records, and answers
+//! requests only as the citizens' decisions allow.
+
+pub mod channels;
+pub mod exchange;
+pub mod records;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use consent::{admission::ReadDecision, source::accept_direct_deny};
+use serde::Serialize;
+use trust::member::Member;
+use wire::{
+    Bytes, Hash, Nonce, ServiceName, Signer, Timestamp,
+    channel::{ChannelId, ChannelRefusal, ChannelReply, ChannelRequest},
+    consent::Attested,
+    registry::MessageType,
+};
+
+use crate::{
+    channel_store::{SourceChannelStore, source_pair},
+    context::{Context, Fault},
+    evidence_log,
+    home::register::SubmissionError,
+    store::{Column, Key, Scan, TypedRead},
+};
+
+pub use channels::Channels;
+pub use exchange::StoredRelease;
+
+/// The key that signs one service's credentials, and its chain.
+pub struct CredentialKey {
+    pub signer: Arc<dyn Signer>,
+    pub chain: Vec<Bytes>,
+}
+
+pub struct Source {
+    pub(crate) context: Arc<Context>,
+    pub channels: Arc<Channels>,
+    credentials: BTreeMap<ServiceName, CredentialKey>,
+}
+
+/// One release, as an operator sees it.
+#[derive(Debug, Serialize)]
+pub struct ReleaseView {
+    pub id: Nonce,
+    pub request: Hash,
+    pub recipient: ServiceName,
+    pub presentation: Hash,
+    pub released_at: Timestamp,
+    pub log_index: u64,
+    pub receipt: bool,
+}
+
+/// Most releases in one page.
+const PAGE: usize = 1000;
+
+impl Source {
+    pub fn new(
+        context: Arc<Context>,
+        credentials: BTreeMap<ServiceName, CredentialKey>,
+    ) -> Arc<Self> {
+        let channels = Channels::new(Arc::clone(&context));
+        Arc::new(Self { context, channels, credentials })
+    }
+
+    pub fn start(&self) {
+        self.channels.start();
+    }
+
+    /// Channel messages that are for a source.
+    pub async fn handle(&self, from: &Member, message: ChannelRequest) -> ChannelReply {
+        match message {
+            ChannelRequest::Push(push) => self.channels.take_push(from, push).await,
+            ChannelRequest::Relay(deny) => match self.take_direct_deny(deny).await {
+                Ok(()) => ChannelReply::Relayed,
+                Err(SubmissionError::Fault(_)) => ChannelReply::Refused(ChannelRefusal::Unavailable),
+                Err(_) => ChannelReply::Refused(ChannelRefusal::Malformed),
+            },
+            ChannelRequest::Pull(_) => ChannelReply::Refused(ChannelRefusal::NotMine),
+        }
+    }
+
+    /// A deny that a wallet handed straight in, or a municipal node relayed: when this returns it is
+    /// durable, and no evaluation from before it can commit a release any more.
+    pub async fn take_direct_deny(&self, submission: Attested) -> Result<(), SubmissionError> {
+        let context = &self.context;
+        let trust = context.live_trust()?;
+        let read = ReadDecision::read(&submission, trust.network())?;
+        let pair = read.claimed_pair().clone();
+        if !context.owns(&pair.source) {
+            return Err(SubmissionError::Malformed("no such service at this node"));
+        }
+        let state = source_pair(&*context.committer.read(), &pair.source, &pair.subject)
+            .map_err(Fault::from)?;
+        let id = read.id();
+        let deny = match read.admit(&state, &trust, context.now().wall) {
+            Ok(deny) if deny.is_deny() => deny,
+            Ok(_) => return Err(SubmissionError::Malformed("only a deny may be handed in here")),
+            Err(error) => {
+                let record = evidence_log::attempt_refused(
+                    MessageType::Decision,
+                    Hash(id.0),
+                    &error.to_string(),
+                    context.now().wall,
+                );
+                context.log(record).await?;
+                return Err(error.into());
+            }
+        };
+        // It goes back to the pair's home; a citizen without one here has no permits either.
+        let home = state.home.clone().unwrap_or_else(|| context.organisation.clone());
+        let channel = ChannelId { home, source: pair.source };
+        let id = channel.clone();
+        let taken = context
+            .commit(move |tx| {
+                let now = tx.wall();
+                let mut store = SourceChannelStore { tx, channel: id.clone() };
+                let new = accept_direct_deny(&mut store, &deny)?;
+                if new {
+                    let entry = direct_entry(&deny);
+                    let accepted = evidence::record::EntryAccepted::new(&id, &entry);
+                    store.tx.log(&evidence::record::Record::new(&accepted, now));
+                    store.tx.hurry_checkpoint();
+                }
+                Ok::<_, consent::StoreFault>(())
+            })
+            .await?;
+        taken.map_err(Fault::from)?;
+        if let Some(channel) = self.channels.channel(&channel) {
+            channel.pull_now();
+        }
+        Ok(())
+    }
+
+    /// A page of what was released, in the order of request ids.
+    pub fn releases(&self, after: Option<Nonce>) -> Result<Vec<ReleaseView>, Fault> {
+        let read = self.context.committer.read();
+        let mut views = Vec::new();
+        for service in self.recipients()? {
+            let prefix = Key::new().text(&service);
+            let start = after.map(|after| Key::new().text(&service).fixed(&after.0));
+            let scan = Scan::prefix(&prefix, PAGE);
+            let scan = match &start {
+                Some(start) => scan.after(start),
+                None => scan,
+            };
+            let rows = read.scan_values::<StoredRelease>(Column::Releases, &scan)?;
+            views.extend(rows.into_iter().map(|(_, stored)| ReleaseView {
+                id: stored.id,
+                request: stored.released.release.request_id,
+                recipient: service.clone(),
+                presentation: stored.released.release.presentation,
+                released_at: stored.released.time,
+                log_index: stored.log_index,
+                receipt: stored.receipt.is_some(),
+            }));
+        }
+        views.sort_by_key(|view| view.id);
+        views.truncate(PAGE);
+        Ok(views)
+    }
+
+    /// Every recipient service that anything was released to.
+    fn recipients(&self) -> Result<Vec<ServiceName>, Fault> {
+        let read = self.context.committer.read();
+        let mut recipients = Vec::new();
+        let mut last: Option<Vec<u8>> = None;
+        loop {
+            let mut scan = Scan::prefix(&[], 1);
+            if let Some(last) = &last {
+                scan = scan.after(last);
+            }
+            let rows = read.scan_values::<StoredRelease>(Column::Releases, &scan)?;
+            let Some((_, row)) = rows.into_iter().next() else { return Ok(recipients) };
+            // On to the last key that this recipient could have.
+            last = Some(Key::new().text(&row.recipient).fixed(&[0xff; 16]).into_bytes());
+            recipients.push(row.recipient);
+        }
+    }
+}
+
+/// The entry that the channel will bring for a direct deny, but for its number: what the log names.
+fn direct_entry(deny: &consent::AdmittedDecision) -> wire::channel::Entry {
+    wire::channel::Entry {
+        seq: u64::MAX,
+        kind: wire::channel::EntryKind::DENY,
+        subject: deny.decision().pair.subject,
+        scope: deny.decision().scope.clone(),
+        body: wire::cbor::to_vec(deny.submission()).into(),
+    }
+}

@@ -1,0 +1,149 @@
+//! The column families: what lies where, under which key, as what value.
+//!
+//! **Rules (day one).** A name in this list is never changed and never used for anything else: it is
+//! the name of a column family on the disks of running nodes. A key layout is never changed; a new
+//! layout is a new column. A value may change its form only under a new format version (see
+//! [`super::value`]). New columns are added at will: a store without them gets them when it is
+//! opened. A column that is no longer used keeps its line here, marked *retired*.
+//!
+//! Key layouts are written with the builders of [`super::key::Key`]: `text` and `bytes` are prefixed
+//! with their length, `u64` is eight bytes big-endian (so that numbers sort), hashes and ids stand
+//! as they are.
+
+macro_rules! columns {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// Which part of the store a key belongs to; see the module's rules.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Column {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Column {
+            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
+
+            /// The name on disk.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+columns! {
+    /// Facts about this store and node. Key: `text` name of the fact (`format`, …).
+    /// Value: the fact's own type.
+    Meta = "meta",
+
+    /// Home: where each channel stands. Key: channel. Value: `consent::HomeChannel`.
+    HomeChannels = "home-channels",
+    /// Home: the entries of the channels. Key: channel, `u64` seq. Value: `consent::HomeEntry`.
+    HomeEntries = "home-entries",
+    /// Home: what stands for one citizen at one source. Key: channel, service id at the source.
+    /// Value: `consent::PairState`.
+    HomePairs = "home-pairs",
+    /// Home: which entries of a channel are about a pair, and the digest over them. Key: channel,
+    /// service id at the source. Value: `consent::PairThread`.
+    HomeThreads = "home-threads",
+    /// Home: the Merkle map pair → digest. Key: channel, `bytes` node of the map. Value: map node.
+    HomeMap = "home-map",
+
+    /// Source: how far each channel is applied. Key: channel. Value: `consent::SourceChannel`.
+    SourceChannels = "source-channels",
+    /// Source: the entries it applied. Key: channel, `u64` seq. Value: `wire::channel::Entry`.
+    SourceEntries = "source-entries",
+    /// Source: what stands for one citizen. Key: `text` service, service id. Value: `PairState` of
+    /// `consent`.
+    SourcePairs = "source-pairs",
+    /// Source: which entries of a channel are about a pair, and the digest over them. Key: channel,
+    /// service id. Value: `consent::PairThread`.
+    SourceThreads = "source-threads",
+    /// Source: its copy of the Merkle map. Key: channel, `bytes` node of the map. Value: map node.
+    SourceMap = "source-map",
+    /// Source: who a recipient's citizen is here. Key: `text` recipient service, service id at the
+    /// recipient, `text` source service. Value: service id at the source.
+    SourceLinks = "source-links",
+    /// Source: denies handed straight to it that it has not seen in a channel yet. Key: channel,
+    /// decision id. Value: `wire::consent::Attested`.
+    DirectDenies = "direct-denies",
+
+    /// Signed head statements. Key: channel, `u64` length of the channel. Value: signed
+    /// `HeadStatement`.
+    Statements = "statements",
+    /// Leases given and got. Key: SHA-256 of the signed grant. Value: signed `Grant`.
+    Grants = "grants",
+
+    /// The node's own record store. Key: `text` service, service id, `text` item. Value: the data.
+    Records = "records",
+    /// Recipient: requests it made. Key: request id. Value: the recipient's side of the exchange.
+    Requests = "requests",
+    /// Source: what it released. Key: `text` recipient service, the request's id (chosen by the
+    /// recipient). Value: `source::StoredRelease`, with the bytes of its reply.
+    Releases = "releases",
+    /// Source: where a release is by what was signed. Key: hash of the signed request. Value:
+    /// recipient service and request id.
+    ReleaseIds = "release-ids",
+    /// Source: how often a permit was used. Key: decision id of the permit. Value:
+    /// `consent::UseCount`.
+    Uses = "uses",
+
+    /// Evidence log: the records, which may be erased. Key: `u64` index. Value: record and salt.
+    LogRecords = "log-records",
+    /// Evidence log: hashes of complete subtrees (RFC 6962), which stay. Key: `u64` level, `u64`
+    /// index. Value: hash.
+    LogNodes = "log-nodes",
+    /// Evidence log: its size and root. Key: empty. Value: `log::LogHead`.
+    LogState = "log-state",
+    /// Signed checkpoints of the own log. Key: `u64` size. Value: `log::SignedCheckpoint`.
+    Checkpoints = "checkpoints",
+
+    /// Enrolled citizens. Key: key hash of the ID key. Value: facts of the enrolment, without
+    /// attributes.
+    Citizens = "citizens",
+    /// Keys certified for a pair. Key: `text` service, service id, key hash. Value: certificate and
+    /// status.
+    ServiceKeys = "service-keys",
+    /// What proofing must keep by law, sealed under the key `proofing`, with a retention of its own.
+    /// Key: key hash of the ID key. Value: ciphertext.
+    Proofing = "proofing",
+    /// Challenges that are out or burnt. Key: nonce. Value: its expiry and state.
+    Challenges = "challenges",
+    /// Certificates issued here. Key: `bytes` serial. Value: certificate and status.
+    Certificates = "certificates",
+
+    /// Nodes known here. Key: `text` organisation. Value: `wire::membership::NodeIdentity`.
+    Directory = "directory",
+}
+
+impl std::fmt::Display for Column {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Column;
+
+    /// The names on running nodes' disks. A line may be added to this list; none may be changed or
+    /// taken away.
+    const NAMES: &str = "meta home-channels home-entries home-pairs home-threads home-map source-channels \
+        source-entries source-pairs source-threads source-map source-links direct-denies \
+        statements grants records requests releases release-ids uses log-records log-nodes log-state \
+        checkpoints citizens service-keys proofing challenges certificates directory";
+
+    #[test]
+    fn names_are_never_changed() {
+        let names: Vec<_> = Column::ALL.iter().map(|column| column.name()).collect();
+        assert_eq!(names, NAMES.split_whitespace().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn no_name_stands_twice_or_is_rocksdbs_own() {
+        let names: std::collections::BTreeSet<_> =
+            Column::ALL.iter().map(|column| column.name()).collect();
+        assert_eq!(names.len(), Column::ALL.len());
+        assert!(!names.contains("default"));
+    }
+}
