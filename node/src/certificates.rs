@@ -5,7 +5,10 @@
 use std::path::{Path, PathBuf};
 
 use wire::Bytes;
-use x509_cert::{Certificate, der::{Encode, EncodePem, pem::LineEnding}};
+use x509_cert::{
+    Certificate,
+    der::{Encode, EncodePem, pem::LineEnding},
+};
 
 use crate::keys::KeyName;
 

@@ -24,8 +24,7 @@ pub fn accepted(channel: &ChannelId, entry: &HomeEntry, at: Timestamp) -> Record
 
 /// At a source: the channel is applied up to here.
 pub fn applied(channel: &ChannelId, head: &ChannelHead, at: Timestamp) -> Record {
-    let body =
-        EntryApplied { channel: channel.clone(), applied: head.position, map: head.map };
+    let body = EntryApplied { channel: channel.clone(), applied: head.position, map: head.map };
     Record::new(&body, at)
 }
 

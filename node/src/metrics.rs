@@ -47,7 +47,8 @@ impl Metrics {
             Ok(gauge)
         };
         let by_reason = |name: &str, help: &str| -> Result<IntCounterVec, prometheus::Error> {
-            let counters = IntCounterVec::new(Opts::new(format!("mebuku_{name}"), help), &["reason"])?;
+            let counters =
+                IntCounterVec::new(Opts::new(format!("mebuku_{name}"), help), &["reason"])?;
             registry.register(Box::new(counters.clone()))?;
             Ok(counters)
         };

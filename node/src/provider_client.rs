@@ -110,7 +110,12 @@ impl ProviderClient {
         self.call(Method::GET, path, String::new()).await
     }
 
-    async fn call(&self, method: Method, path: &str, body: String) -> Result<Answer, ProviderError> {
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<Answer, ProviderError> {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))

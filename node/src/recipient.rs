@@ -38,7 +38,10 @@ pub struct Ask {
 /// How a request ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    Presented { items: serde_json::Map<String, serde_json::Value>, presentation: String },
+    Presented {
+        items: serde_json::Map<String, serde_json::Value>,
+        presentation: String,
+    },
     NotPermitted,
     Rejected(Rejection),
     /// Sent, or about to be; no answer yet.
@@ -128,8 +131,7 @@ impl Recipient {
     }
 
     fn decode(&self, request: &[u8]) -> Result<Signed<Request>, AskError> {
-        Signed::decode(request, self.context.trust().network())
-            .map_err(|_| Fault::Protocol.into())
+        Signed::decode(request, self.context.trust().network()).map_err(|_| Fault::Protocol.into())
     }
 
     /// Signs a new request and makes it durable.
@@ -149,15 +151,14 @@ impl Recipient {
             .request(id, nonce, now, VALIDITY_MS)
             .map_err(|fault| AskError::Malformed(fault.to_string()))?;
         let signed = self.context.sign(request).await?;
-        let row = StoredRequest {
-            request: Bytes(signed.bytes().to_vec()),
-            answer: Answer::Pending,
-        };
+        let row =
+            StoredRequest { request: Bytes(signed.bytes().to_vec()), answer: Answer::Pending };
         let sent = RequestSent { request: row.request.clone(), request_id: signed.id(), source };
         let begun = self
             .context
             .commit(move |tx| {
-                if tx.read::<StoredRequest>(Column::Requests, &id.0).map_err(Fault::from)?.is_some() {
+                if tx.read::<StoredRequest>(Column::Requests, &id.0).map_err(Fault::from)?.is_some()
+                {
                     return Err(AskError::OtherRequest);
                 }
                 let now = tx.wall();
@@ -170,7 +171,11 @@ impl Recipient {
         Ok(signed)
     }
 
-    async fn send(self: &Arc<Self>, id: Nonce, signed: &Signed<Request>) -> Result<Outcome, AskError> {
+    async fn send(
+        self: &Arc<Self>,
+        id: Nonce,
+        signed: &Signed<Request>,
+    ) -> Result<Outcome, AskError> {
         let request = signed.unverified();
         let source = request.source.organisation();
         let message = ExchangeMessage::Request(Bytes(signed.bytes().to_vec()));

@@ -26,7 +26,9 @@ use crate::{
     net::{self, DirectoryStore, NetError, Network, NetworkConfig},
     recipient::Recipient,
     source::{CredentialKey, Source},
-    store::{Column, Committer, Key, RocksStore, Store, StoreError, TypedRead, commit::LogParameters},
+    store::{
+        Column, Committer, Key, RocksStore, Store, StoreError, TypedRead, commit::LogParameters,
+    },
 };
 
 /// Why a node does not start. Nothing was changed but for opening its store.
@@ -146,7 +148,8 @@ impl Node {
         let mut network_config = NetworkConfig::new(*seed);
         network_config.listen = config.listen.clone();
         network_config.bootstrap = config.bootstrap.clone();
-        network_config.directory = Some(Arc::new(StoredDirectory { context: Arc::clone(&context) }));
+        network_config.directory =
+            Some(Arc::new(StoredDirectory { context: Arc::clone(&context) }));
         let roles = Roles { home: home.clone(), source: source.clone() };
         let (_, identity) = watch::channel(identity);
         let network = Network::start(
@@ -296,7 +299,8 @@ impl DirectoryStore for StoredDirectory {
         let scan = crate::store::Scan::prefix(&[], 100_000);
         let rows = read.scan_values::<NodeIdentity>(Column::Directory, &scan);
         // Forgetting it costs a look-up, nothing else.
-        rows.map(|rows| rows.into_iter().map(|(_, identity)| identity).collect()).unwrap_or_default()
+        rows.map(|rows| rows.into_iter().map(|(_, identity)| identity).collect())
+            .unwrap_or_default()
     }
 
     fn remember(&self, organisation: &OrganisationId, identity: &NodeIdentity) {

@@ -10,8 +10,14 @@ mod check;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::{Engine, prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD}};
-use rand_chacha_03::{ChaCha20Rng, rand_core::{RngCore, SeedableRng}};
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
+use rand_chacha_03::{
+    ChaCha20Rng,
+    rand_core::{RngCore, SeedableRng},
+};
 use serde_json::{Map, Value};
 use ssi_jwk::Algorithm;
 use ssi_jws::{Header, JwsPayload};
@@ -213,11 +219,8 @@ fn claim_set(claims: &Claims, id: &Nonce) -> Result<Map<String, Value>, IssueErr
         return Err(IssueError::Validity);
     }
     let decisions: Vec<Value> = claims.decisions.iter().map(|id| id.to_string().into()).collect();
-    let items: Map<String, Value> = claims
-        .items
-        .iter()
-        .map(|(item, record)| (item.to_string(), record.0.clone()))
-        .collect();
+    let items: Map<String, Value> =
+        claims.items.iter().map(|(item, record)| (item.to_string(), record.0.clone())).collect();
     let members: [(&str, Value); 12] = [
         ("iss", claims.source.uri().into()),
         ("aud", claims.recipient.uri().into()),

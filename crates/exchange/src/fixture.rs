@@ -70,8 +70,7 @@ impl Fixture {
             network.organisation(1, &services[0].organisation(), name, services, roles)
         };
         let lunch_node = organisation(&[lunch()], "給食サービス", &[Role::Source]);
-        let hospital_node =
-            organisation(&[hospital(), pharmacy()], "前橋病院", &[Role::Recipient]);
+        let hospital_node = organisation(&[hospital(), pharmacy()], "前橋病院", &[Role::Recipient]);
         let credential = TestSigner::new(100);
         let chain =
             network.credential_certificate(1, "給食サービス", &lunch(), &credential.public_key());
@@ -114,7 +113,10 @@ impl Fixture {
     }
 
     pub(crate) fn present(&self, claims: &Claims) -> Presentation {
-        UnsignedPresentation::new(claims, &self.chain, SEED).unwrap().sign(&self.credential).unwrap()
+        UnsignedPresentation::new(claims, &self.chain, SEED)
+            .unwrap()
+            .sign(&self.credential)
+            .unwrap()
     }
 }
 

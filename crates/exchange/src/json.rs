@@ -21,7 +21,9 @@ pub(crate) enum Names {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not JSON with distinct member names, at most {DEPTH} levels deep, free of SD-JWT's own names")]
+#[error(
+    "not JSON with distinct member names, at most {DEPTH} levels deep, free of SD-JWT's own names"
+)]
 pub struct BadJson;
 
 /// Checks the text and reads it.
@@ -140,7 +142,11 @@ mod tests {
         for (text, any, unreserved) in table {
             let shown = &text[..text.len().min(40)];
             assert_eq!(parse(text.as_bytes(), Names::Any, DEPTH).is_ok(), any, "{shown}");
-            assert_eq!(parse(text.as_bytes(), Names::Unreserved, DEPTH).is_ok(), unreserved, "{shown}");
+            assert_eq!(
+                parse(text.as_bytes(), Names::Unreserved, DEPTH).is_ok(),
+                unreserved,
+                "{shown}"
+            );
         }
         assert!(check(b"\"\xff\"", Names::Any, DEPTH).is_err());
     }

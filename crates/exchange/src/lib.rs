@@ -19,7 +19,7 @@ pub use credential::{
 };
 pub use json::BadJson;
 pub use receipt::{ReceiptError, ReceivedReceipt, receipt};
-pub use request::{Authentic, Ask, Received, RequestFault};
+pub use request::{Ask, Authentic, Received, RequestFault};
 pub use source::{
     Allowed, ChannelView, Committed, Declined, Evaluated, PairView, PrepareError, Prepared,
     PresentConsent, Previous, Released, Resend, View, padded_delay,

@@ -4,11 +4,14 @@
 //!
 //! Rate is the connection's business and comes before this.
 
+use trust::Member;
 use wire::{
     EnvelopeError, Hash, ItemType, NetworkId, Nonce, Purpose, ServiceId, ServiceName, Signed,
-    Timestamp, Verified, consent::Attested, exchange::{Rejection, Request}, limits,
+    Timestamp, Verified,
+    consent::Attested,
+    exchange::{Rejection, Request},
+    limits,
 };
-use trust::Member;
 
 use crate::credential::CLOCK_SKEW_MS;
 
@@ -87,9 +90,7 @@ impl RequestFault {
     pub fn rejection(&self) -> Rejection {
         match self {
             Self::Encoding(_) | Self::Form(_) => Rejection::Malformed,
-            Self::OtherKey | Self::Signature(_) | Self::ForeignRecipient => {
-                Rejection::NotAuthentic
-            }
+            Self::OtherKey | Self::Signature(_) | Self::ForeignRecipient => Rejection::NotAuthentic,
             Self::UnknownService => Rejection::UnknownService,
             Self::Validity | Self::NotYetValid | Self::Expired => Rejection::OutOfTime,
         }

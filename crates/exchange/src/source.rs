@@ -14,7 +14,8 @@ mod present;
 mod release;
 
 use consent::{
-    PairState, Permitted, Query, Refused, UseView, evaluate::evaluate,
+    PairState, Permitted, Query, Refused, UseView,
+    evaluate::evaluate,
     lease::{Lease, NoLease},
 };
 use evidence::record::{Refusal, Release};

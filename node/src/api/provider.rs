@@ -133,13 +133,11 @@ fn presented(id: Nonce, outcome: Outcome) -> Result<Json<Presented>, Problem> {
         Outcome::Presented { items, presentation } => {
             Ok(Json(Presented { id, outcome: "presented", items, presentation }))
         }
-        Outcome::NotPermitted => Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "not-permitted",
-            "Not permitted",
-        )
-        .detail("no presentation was released; the reason is the citizen's own")
-        .about(id)),
+        Outcome::NotPermitted => {
+            Err(Problem::new(StatusCode::FORBIDDEN, "not-permitted", "Not permitted")
+                .detail("no presentation was released; the reason is the citizen's own")
+                .about(id))
+        }
         Outcome::Pending => Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "no-answer",

@@ -18,7 +18,10 @@ use super::Problem;
 use crate::{
     context::{Context, Fault},
     home::{Home, enrolment::EnrolmentRefused, register::SubmissionError},
-    source::{Source, records::{self, RecordError}},
+    source::{
+        Source,
+        records::{self, RecordError},
+    },
 };
 
 /// What the public face speaks for.
@@ -122,7 +125,8 @@ async fn register(State(public): State<Public>, body: Bytes) -> Result<Cbor, Pro
 }
 
 async fn deny(State(public): State<Public>, body: Bytes) -> Result<StatusCode, Problem> {
-    let source = public.source.as_ref().ok_or_else(|| Problem::not_found("this node is no source"))?;
+    let source =
+        public.source.as_ref().ok_or_else(|| Problem::not_found("this node is no source"))?;
     source.take_direct_deny(read::<Attested>(&body)?).await?;
     Ok(StatusCode::OK)
 }
@@ -164,12 +168,10 @@ impl From<RecordError> for Problem {
             RecordError::Fault(fault) => fault.into(),
             RecordError::UnknownService => Self::not_found("no such service at this node"),
             RecordError::UnknownItem(_) | RecordError::NotJson => Self::malformed(error),
-            RecordError::TooLarge => Self::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "too-large",
-                "The record is too large",
-            )
-            .detail(error),
+            RecordError::TooLarge => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The record is too large")
+                    .detail(error)
+            }
             _ => Self::refused(error),
         }
     }

@@ -16,7 +16,10 @@ use tokio::sync::Notify;
 use trust::member::Member;
 use wire::{
     Bytes, NetworkId,
-    channel::{ChannelId, ChannelRefusal, ChannelReply, ChannelRequest, Grant, Position, Pull, PullReply, Push},
+    channel::{
+        ChannelId, ChannelRefusal, ChannelReply, ChannelRequest, Grant, Position, Pull, PullReply,
+        Push,
+    },
     consent::Attested,
 };
 
@@ -57,10 +60,8 @@ impl Pusher {
     /// Takes up the channels that still owed something when the node stopped.
     pub fn resume(self: &Arc<Self>) -> Result<(), Fault> {
         let read = self.context.committer.read();
-        let rows = read.scan_values::<HomeChannel>(
-            Column::HomeChannels,
-            &Scan::prefix(&[], usize::MAX),
-        )?;
+        let rows =
+            read.scan_values::<HomeChannel>(Column::HomeChannels, &Scan::prefix(&[], usize::MAX))?;
         for (_, channel) in rows {
             if channel.acknowledged() < channel.head().position.length {
                 self.wake(channel.id());
@@ -123,8 +124,7 @@ impl Pusher {
         let statement = context.state_head(channel, batch.head).await?;
         let push = Push { channel: channel.clone(), entries: batch.entries, statement };
         let source = channel.source.organisation();
-        let reply =
-            context.ask(&source, Protocol::Channel, &ChannelRequest::Push(push)).await?;
+        let reply = context.ask(&source, Protocol::Channel, &ChannelRequest::Push(push)).await?;
         let ChannelReply::Applied(applied) = reply else { return Err(Fault::Protocol) };
         self.acknowledged(channel, applied).await
     }

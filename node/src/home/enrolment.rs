@@ -4,11 +4,13 @@
 //! `y` passes through here and is forgotten; no attribute of the card is kept but in the proofing
 //! store, sealed, and none goes into a log or an error.
 
-use std::{path::PathBuf, sync::{Arc, Mutex, PoisonError}};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use identity::{
-    CardStatus, JpkiRoots, ProofedCitizen, Registrar, Y,
-    issuing,
+    CardStatus, JpkiRoots, ProofedCitizen, Registrar, Y, issuing,
     number::{BlindedQuery, NumberError, SingleKeyFunction},
 };
 use serde::{Deserialize, Serialize};
@@ -318,7 +320,11 @@ impl Home {
 }
 
 impl Desk {
-    fn compute(&self, citizen: &ProofedCitizen, seeds: [[u8; 32]; 2]) -> Result<Y, EnrolmentRefused> {
+    fn compute(
+        &self,
+        citizen: &ProofedCitizen,
+        seeds: [[u8; 32]; 2],
+    ) -> Result<Y, EnrolmentRefused> {
         let (query, blinded) = BlindedQuery::new(citizen.identity().clone(), seeds[0])
             .map_err(EnrolmentRefused::Number)?;
         let evaluation = self
@@ -329,7 +335,11 @@ impl Desk {
     }
 }
 
-fn check(desk: &Desk, enrolment: &[u8], now: Timestamp) -> Result<ProofedCitizen, EnrolmentRefused> {
+fn check(
+    desk: &Desk,
+    enrolment: &[u8],
+    now: Timestamp,
+) -> Result<ProofedCitizen, EnrolmentRefused> {
     let waiting = desk
         .registrar()
         .check_all_but_status(enrolment, &desk.roots, now)

@@ -67,8 +67,9 @@ impl Home {
                 return self.refuse(MessageType::Decision, wire::Hash(id.0), error.into()).await;
             }
         };
-        let accepted =
-            self.accept(channel, move |home, store, now| home.accept_decision(store, &admitted, now)).await;
+        let accepted = self
+            .accept(channel, move |home, store, now| home.accept_decision(store, &admitted, now))
+            .await;
         match accepted {
             Ok(accepted) => {
                 self.context.metrics.decisions_accepted.inc();
@@ -119,7 +120,8 @@ impl Home {
         let state = self.pair_state(&channel, &subject)?;
         let now = self.context.now().wall;
         let begin = AdmittedKeyBegin::admit(&submission, &channel, &state, &trust, now)?;
-        self.accept(channel, move |home, store, now| home.accept_key_begin(store, &begin, now)).await
+        self.accept(channel, move |home, store, now| home.accept_key_begin(store, &begin, now))
+            .await
     }
 
     /// The register of one pair, for whoever holds a key certified for it.

@@ -169,7 +169,8 @@ impl Channels {
         };
         let home = context.network()?.member(&channel.id.home).await?;
         let trust = context.live_trust()?;
-        let grant = verify_by::<Grant>(&pulled.grant, &home, &trust).map_err(|_| Fault::Protocol)?;
+        let grant =
+            verify_by::<Grant>(&pulled.grant, &home, &trust).map_err(|_| Fault::Protocol)?;
         let statement = verify_by::<HeadStatement>(&pulled.statement, &home, &trust)
             .map_err(|_| Fault::Protocol)?;
         let kept = (grant.id(), grant.bytes().to_vec());
@@ -179,10 +180,7 @@ impl Channels {
             channel.keeper().revoke();
             return Err(Fault::Protocol);
         }
-        channel
-            .keeper()
-            .granted(grant.message(), grant.id())
-            .map_err(|_| Fault::Protocol)?;
+        channel.keeper().granted(grant.message(), grant.id()).map_err(|_| Fault::Protocol)?;
         context.metrics.leases_received.inc();
         let behind = applied.is_some_and(|at| at.length < grant.message().head.position.length);
         Ok(behind)

@@ -9,8 +9,8 @@ use consent::{
     lease::{Lease, NoLease},
 };
 use exchange::{
-    Authentic, Committed, Declined, Evaluated, Prepared, Previous, Received, ReceivedReceipt, Record,
-    Resend, View, padded_delay,
+    Authentic, Committed, Declined, Evaluated, Prepared, Previous, Received, ReceivedReceipt,
+    Record, Resend, View, padded_delay,
     source::{ChannelView, PairView, REFUSAL_STEP_MS, Released},
 };
 use serde::{Deserialize, Serialize};
@@ -82,7 +82,11 @@ impl Facts {
 
 impl Source {
     /// Answers one exchange message of a greeted member.
-    pub async fn answer(self: &Arc<Self>, from: &Member, message: ExchangeMessage) -> ExchangeReply {
+    pub async fn answer(
+        self: &Arc<Self>,
+        from: &Member,
+        message: ExchangeMessage,
+    ) -> ExchangeReply {
         match message {
             ExchangeMessage::Request(bytes) => {
                 let started = self.context.now();
@@ -176,10 +180,8 @@ impl Source {
                 Err(declined) => return Ok(Err(declined)),
             };
             if let Some(write) = committed.write() {
-                let record = evidence::record::Record::new(
-                    &write.released.release,
-                    write.released.time,
-                );
+                let record =
+                    evidence::record::Record::new(&write.released.release, write.released.time);
                 let log_index = tx.log(&record);
                 for (permit, uses) in write.uses {
                     tx.write(Column::Uses, permit.0, uses);

@@ -74,7 +74,9 @@ impl Source {
             ChannelRequest::Push(push) => self.channels.take_push(from, push).await,
             ChannelRequest::Relay(deny) => match self.take_direct_deny(deny).await {
                 Ok(()) => ChannelReply::Relayed,
-                Err(SubmissionError::Fault(_)) => ChannelReply::Refused(ChannelRefusal::Unavailable),
+                Err(SubmissionError::Fault(_)) => {
+                    ChannelReply::Refused(ChannelRefusal::Unavailable)
+                }
                 Err(_) => ChannelReply::Refused(ChannelRefusal::Malformed),
             },
             ChannelRequest::Pull(_) => ChannelReply::Refused(ChannelRefusal::NotMine),

@@ -6,10 +6,7 @@ use std::sync::Arc;
 use consent::vocabulary;
 use trust::{CertificateKind, LeafSubject};
 use wire::{
-    Bytes, ItemType, ServiceId, ServiceName,
-    citizen::RecordSubmission,
-    consent::Attested,
-    limits,
+    Bytes, ItemType, ServiceId, ServiceName, citizen::RecordSubmission, consent::Attested, limits,
     registry::MessageType,
 };
 

@@ -61,10 +61,7 @@ pub fn verify(bytes: &[u8], root: &NetworkId) -> Result<Verdict, BundleError> {
     let at = claimed.time;
     let trust = Trust::open(&bundle.trust, root, at).map_err(failed("trust list"))?;
     let versions = trust.versions();
-    passed(
-        "trust list",
-        format!("root {}, list {}, network {root}", versions.root, versions.list),
-    );
+    passed("trust list", format!("root {}, list {}, network {root}", versions.root, versions.list));
 
     let source = member("source", &bundle.source, &trust, at)?;
     let recipient = member("recipient", &bundle.recipient, &trust, at)?;
@@ -100,7 +97,11 @@ pub fn verify(bytes: &[u8], root: &NetworkId) -> Result<Verdict, BundleError> {
     let covers = |permit: &wire::DecisionId| permitted.permits().contains(permit);
     ensure("consent", release.permits.iter().all(covers), "another permit stood")?;
     let allowed = |item: &wire::ItemType| permitted.leaves().iter().any(|(leaf, _)| leaf == item);
-    ensure("consent", release.items.iter().all(allowed), "an item went out that was not permitted")?;
+    ensure(
+        "consent",
+        release.items.iter().all(allowed),
+        "an item went out that was not permitted",
+    )?;
     passed("consent", format!("permitted by {}", names(&release.permits)));
 
     let presentation = check_released(&bundle, &release, request_message, &trust, at)?;
@@ -176,8 +177,8 @@ fn check_request(
         && source.owns(&request.source)
         && request.source == release.pair.source;
     ensure("request", parties, "it is between other services")?;
-    let in_time = request.issued <= at.plus_ms(CLOCK_SKEW_MS)
-        && at <= request.expires.plus_ms(CLOCK_SKEW_MS);
+    let in_time =
+        request.issued <= at.plus_ms(CLOCK_SKEW_MS) && at <= request.expires.plus_ms(CLOCK_SKEW_MS);
     ensure("request", in_time, "it was not valid when the release was made")?;
     Ok(signed)
 }

@@ -4,7 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::{Engine, prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD}};
+use base64::{
+    Engine,
+    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
+};
 use serde::Deserialize;
 use serde_json::Value;
 use ssi_jwk::Algorithm;
@@ -300,7 +303,8 @@ fn check_signature(sd_jwt: &SdJwt, chain: &VerifiedChain) -> Result<(), InvalidP
 
 fn read_payload(sd_jwt: &SdJwt) -> Result<Payload, InvalidPresentation> {
     let bytes = base64url(sd_jwt.jwt().payload(), "payload")?;
-    json::check(&bytes, Names::Any, json::DEPTH).map_err(|_| InvalidPresentation::Json("payload"))?;
+    json::check(&bytes, Names::Any, json::DEPTH)
+        .map_err(|_| InvalidPresentation::Json("payload"))?;
     serde_json::from_slice(&bytes).map_err(|_| InvalidPresentation::Json("payload"))
 }
 

@@ -63,8 +63,7 @@ fn what_the_recipient_gets() {
 #[test]
 fn the_signature_is_over_the_signing_input() {
     let fixture = Fixture::new();
-    let unsigned =
-        UnsignedPresentation::new(&two_items(&fixture), &fixture.chain, SEED).unwrap();
+    let unsigned = UnsignedPresentation::new(&two_items(&fixture), &fixture.chain, SEED).unwrap();
     let signature = fixture.credential.sign(unsigned.signing_input()).unwrap();
     let input = String::from_utf8(unsigned.signing_input().to_vec()).unwrap();
     let bytes = unsigned.finish(signature).into_bytes();
@@ -95,8 +94,7 @@ fn digests_stand_in_an_order_that_says_nothing() {
     // Over many seeds the allergy's digest comes first about half of the time.
     let first = (0..64u8)
         .filter(|seed| {
-            let unsigned =
-                UnsignedPresentation::new(&claims, &fixture.chain, [*seed; 32]).unwrap();
+            let unsigned = UnsignedPresentation::new(&claims, &fixture.chain, [*seed; 32]).unwrap();
             let disclosure = unsigned.disclosures.split(|c| *c == b'~').next().unwrap();
             let digest = BASE64_URL_SAFE_NO_PAD.encode(wire::sha256(disclosure).0);
             let text = String::from_utf8(unsigned.signing_input).unwrap();
@@ -168,8 +166,7 @@ fn a_record_as_deep_as_allowed_can_be_read_again() {
     claims.items.insert(item("health.allergy"), deepest.clone());
     let presentation = fixture.present(&claims);
     let expected = fixture::expected(&request, Hash([3; 32]), NOW);
-    let checked =
-        check_presentation(presentation.bytes(), &expected, fixture.trust()).unwrap();
+    let checked = check_presentation(presentation.bytes(), &expected, fixture.trust()).unwrap();
     assert_eq!(&checked.items()[&item("health.allergy")], deepest.value());
 }
 

@@ -36,8 +36,7 @@ fn the_copies_in_this_crate() {
 
 #[test]
 fn the_full_set_beside_the_checkout() {
-    let folder =
-        concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/sd-jwt-rfc9901");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/sd-jwt-rfc9901");
     if !Path::new(folder).is_dir() {
         println!("not beside this checkout: only the copies in vectors/ were run");
         return;
@@ -112,8 +111,7 @@ impl Example<'_> {
         if let Some(text) = self.text(&format!("{name}.txt")) {
             return text.split_whitespace().collect();
         }
-        let text: String =
-            self.text(&format!("{name}.json")).unwrap().split_whitespace().collect();
+        let text: String = self.text(&format!("{name}.json")).unwrap().split_whitespace().collect();
         let members: Value = serde_json::from_str(&text).unwrap();
         let member = |name: &str| members[name].as_str().unwrap_or_default().to_owned();
         let jwt = [member("protected"), member("payload"), member("signature")].join(".");

@@ -1,6 +1,9 @@
 use evidence::record::Release;
 use trust::testing::{NOW, TestSigner};
-use wire::{DecisionId, Pair, channel::{ChannelId, Position}};
+use wire::{
+    DecisionId, Pair,
+    channel::{ChannelId, Position},
+};
 
 use super::*;
 use crate::{
@@ -22,8 +25,7 @@ impl Case {
         let signed = fixture.signed(request.clone());
         let presentation = fixture.present(&claims(&request, signed.id(), &["health.allergy"]));
         let expected = expected(&request, signed.id(), NOW);
-        let checked =
-            check_presentation(presentation.bytes(), &expected, fixture.trust()).unwrap();
+        let checked = check_presentation(presentation.bytes(), &expected, fixture.trust()).unwrap();
         let home = fixture.network.cities[1].organisation.clone();
         let release = Release {
             request: signed.bytes().to_vec().into(),
@@ -74,9 +76,8 @@ fn everything_else_does_not_count() {
     let case = Case::new();
     let good = receipt(&case.checked, NOW);
     let key = &case.fixture.hospital.signer;
-    let why = |receipt: Receipt, released| {
-        case.check(receipt, key, released).map(|_| ()).unwrap_err()
-    };
+    let why =
+        |receipt: Receipt, released| case.check(receipt, key, released).map(|_| ()).unwrap_err();
     let released = Some(&case.released);
     assert_eq!(why(good.clone(), None), ReceiptError::NothingReleased);
     let other = Receipt { request: Hash([9; 32]), ..good.clone() };
@@ -97,7 +98,10 @@ fn everything_else_does_not_count() {
     // Signed by somebody else.
     let stranger = TestSigner::new(200);
     let error = case.check(good.clone(), &stranger, released).unwrap_err();
-    assert_eq!((error.clone(), error.rejection()), (ReceiptError::OtherKey, Rejection::NotAuthentic));
+    assert_eq!(
+        (error.clone(), error.rejection()),
+        (ReceiptError::OtherKey, Rejection::NotAuthentic)
+    );
     // Another network, and bytes that are no receipt.
     let other = wire::NetworkId([9; 32]);
     let signed = Signed::new(good, &other, key).unwrap();

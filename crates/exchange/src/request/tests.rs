@@ -71,15 +71,9 @@ fn the_form_is_checked_before_anything_else() {
         RequestFault::Form(_)
     ));
     let long = Attested { object: Bytes(vec![]), chain: vec![Bytes(vec![]); 5] };
-    assert!(matches!(
-        with(&|r| r.present_consent = Some(long.clone())),
-        RequestFault::Form(_)
-    ));
+    assert!(matches!(with(&|r| r.present_consent = Some(long.clone())), RequestFault::Form(_)));
     let big = Attested { object: Bytes(vec![0; 65_536]), chain: vec![] };
-    assert!(matches!(
-        with(&|r| r.present_consent = Some(big.clone())),
-        RequestFault::Encoding(_)
-    ));
+    assert!(matches!(with(&|r| r.present_consent = Some(big.clone())), RequestFault::Encoding(_)));
     let bytes = fixture.signed(good).bytes().to_vec();
     for cut in 0..bytes.len() {
         let fault = Received::decode(&bytes[..cut], &fixture.network.id).unwrap_err();
@@ -94,23 +88,28 @@ fn only_the_sender_asks_for_its_own_services() {
     let member = fixture.member(&fixture.hospital);
     // Another's key, under its own name and under the member's.
     let stranger = TestSigner::new(200);
-    let fault =
-        decode(&fixture, good.clone(), &stranger).authenticate(&member, &[lunch()], NOW);
+    let fault = decode(&fixture, good.clone(), &stranger).authenticate(&member, &[lunch()], NOW);
     assert_eq!(fault.clone().unwrap_err(), RequestFault::OtherKey);
     assert_eq!(fault.unwrap_err().rejection(), Rejection::NotAuthentic);
     // A member passes on what another member signed.
     let relay = fixture.member(&fixture.lunch);
-    let fault = decode(&fixture, good.clone(), &fixture.hospital.signer)
-        .authenticate(&relay, &[lunch()], NOW);
+    let fault = decode(&fixture, good.clone(), &fixture.hospital.signer).authenticate(
+        &relay,
+        &[lunch()],
+        NOW,
+    );
     assert_eq!(fault.unwrap_err(), RequestFault::OtherKey);
     // A member asks in another's name.
-    let fault = decode(&fixture, good.clone(), &fixture.lunch.signer)
-        .authenticate(&relay, &[lunch()], NOW);
+    let fault =
+        decode(&fixture, good.clone(), &fixture.lunch.signer).authenticate(&relay, &[lunch()], NOW);
     assert_eq!(fault.clone().unwrap_err(), RequestFault::ForeignRecipient);
     assert_eq!(fault.unwrap_err().rejection(), Rejection::NotAuthentic);
     // A service that is not here.
-    let fault = decode(&fixture, good.clone(), &fixture.hospital.signer)
-        .authenticate(&member, &[hospital()], NOW);
+    let fault = decode(&fixture, good.clone(), &fixture.hospital.signer).authenticate(
+        &member,
+        &[hospital()],
+        NOW,
+    );
     assert_eq!(fault.clone().unwrap_err(), RequestFault::UnknownService);
     assert_eq!(fault.unwrap_err().rejection(), Rejection::UnknownService);
     // Any of its services may ask.

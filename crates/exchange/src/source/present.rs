@@ -3,9 +3,7 @@
 //! certificate's status is fresh, and it names every covering deny that the source holds.
 
 use consent::{
-    AdmissionError, AdmittedDecision, PairState,
-    admission::ReadDecision,
-    pair::StandingPermit,
+    AdmissionError, AdmittedDecision, PairState, admission::ReadDecision, pair::StandingPermit,
 };
 use trust::Trust;
 use wire::{
@@ -38,10 +36,7 @@ pub struct PresentConsent {
 }
 
 /// The pair that a request's present-consent claims to be about: only to look up its state.
-pub fn claimed_pair(
-    request: &Authentic,
-    network: &NetworkId,
-) -> Result<Pair, PresentConsentError> {
+pub fn claimed_pair(request: &Authentic, network: &NetworkId) -> Result<Pair, PresentConsentError> {
     Ok(read(request, network)?.claimed_pair().clone())
 }
 
@@ -106,8 +101,7 @@ impl PresentConsent {
 }
 
 fn read(request: &Authentic, network: &NetworkId) -> Result<ReadDecision, PresentConsentError> {
-    let submission =
-        request.request().present_consent.as_ref().ok_or(PresentConsentError::None)?;
+    let submission = request.request().present_consent.as_ref().ok_or(PresentConsentError::None)?;
     Ok(ReadDecision::read(submission, network)?)
 }
 

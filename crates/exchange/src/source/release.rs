@@ -44,9 +44,7 @@ impl PrepareError {
     pub fn reply(&self) -> ExchangeReply {
         match self {
             Self::Declined(declined) => declined.reply(),
-            Self::ForeignRecord | Self::Issue(_) => {
-                ExchangeReply::Rejected(Rejection::Unavailable)
-            }
+            Self::ForeignRecord | Self::Issue(_) => ExchangeReply::Rejected(Rejection::Unavailable),
         }
     }
 }

@@ -61,7 +61,9 @@ impl Inbound for Echo {
         async move {
             match &message[..] {
                 b"none" => return None,
-                b"together" => drop(barrier.wait().await),
+                b"together" => {
+                    barrier.wait().await;
+                }
                 _ => {}
             }
             Some([own.as_str().as_bytes(), b":", &message].concat())

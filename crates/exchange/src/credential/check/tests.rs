@@ -26,9 +26,8 @@ impl Parts {
         let text = std::str::from_utf8(bytes).unwrap();
         let mut segments = text.split('~');
         let jwt: Vec<&str> = segments.next().unwrap().split('.').collect();
-        let json = |text| {
-            serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap()
-        };
+        let json =
+            |text| serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(text).unwrap()).unwrap();
         let disclosures: Vec<String> = segments.map(str::to_owned).collect();
         Self {
             header: json(jwt[0]),

@@ -1,0 +1,223 @@
+//! A citizen's phone, in this process: the wallet library with keys in memory, speaking to nodes over
+//! http as any wallet does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::Context;
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
+};
+use node::{
+    clock::{Clock, SystemClock},
+    entropy::SystemEntropy,
+    wallet_client::{ClientError, WalletClient},
+};
+use trust::Trust;
+use wallet::{DenyDraft, NoticeText, PermitDraft, RegisterView, Wallet};
+use wire::{
+    DecisionId, NetworkId, Nonce, PublicKey, ServiceName, SignError, SignatureBytes, Signed,
+    Signer, Timestamp,
+    citizen::{DecisionReply, InForce},
+    consent::{Attested, Decision, Items, Onward, PurposeScope, Recipient, Reopen, Uses},
+    ids::Pair,
+};
+
+use crate::founding::Network;
+
+/// A P-256 key in memory.
+pub struct PhoneKey {
+    pair: EcdsaKeyPair,
+    public_key: PublicKey,
+}
+
+impl PhoneKey {
+    pub fn generate() -> anyhow::Result<Self> {
+        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
+            .map_err(|_| anyhow::anyhow!("no key could be made"))?;
+        let public_key = PublicKey::from_sec1(pair.public_key().as_ref())?;
+        Ok(Self { pair, public_key })
+    }
+}
+
+impl Signer for PhoneKey {
+    fn public_key(&self) -> PublicKey {
+        self.public_key
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<SignatureBytes, SignError> {
+        let failed = |_| SignError("the cryptographic library failed".to_owned());
+        let signature = self.pair.sign(&SystemRandom::new(), message).map_err(failed)?;
+        SignatureBytes::try_from(signature.as_ref()).map_err(|error| SignError(error.to_string()))
+    }
+}
+
+pub struct Citizen {
+    pub home: WalletClient,
+    pub wallet: Wallet,
+    pub trust: Trust,
+    network: NetworkId,
+    id_key: PhoneKey,
+    keys: BTreeMap<ServiceName, PhoneKey>,
+}
+
+pub fn now() -> Timestamp {
+    SystemClock.now().wall
+}
+
+pub fn nonce() -> Nonce {
+    Nonce(SystemEntropy.array())
+}
+
+impl Citizen {
+    /// Enrols with a card at Maebashi.
+    pub async fn enrol(network: &Network, card: &str) -> anyhow::Result<Self> {
+        let city = network.node("maebashi");
+        let home = WalletClient::new(&city.public_url())?;
+        let trust = Trust::open(&home.trust().await?, &network.id, now())?;
+        let mut wallet = Wallet::new(
+            network.id,
+            wallet::Home { organisation: city.participant.organisation(), url: city.public_url() },
+        );
+        let (id_key, card) = (PhoneKey::generate()?, network.card(card)?);
+        let draft = wallet.enrolment(home.challenge().await?, id_key.public_key(), now())?;
+        let signature = card.sign(&draft.card_message())?;
+        let enrolment = draft.with_card(card.certificate().to_vec(), signature).sign(&id_key)?;
+        let reply = home.enrol(&enrolment).await?;
+        wallet.accept_enrolment(&id_key.public_key(), reply, &trust, now())?;
+        Ok(Self { home, wallet, trust, network: network.id, id_key, keys: BTreeMap::new() })
+    }
+
+    /// Gets a service certificate; says whether the key was begun.
+    pub async fn join(&mut self, service: &ServiceName) -> anyhow::Result<bool> {
+        let key = PhoneKey::generate()?;
+        let proof = self.wallet.service_key_proof(service, &key.public_key())?.sign(&key)?;
+        let request = self.wallet.service_key_request(&key.public_key(), &proof, nonce(), now())?;
+        let request = self.wallet.attest_with_id(&request.sign(&self.id_key)?)?;
+        let reply = self.home.service_key(&request).await?;
+        let begun = self.wallet.accept_service_key(
+            service,
+            &key.public_key(),
+            reply,
+            &self.trust,
+            now(),
+        )?;
+        self.keys.insert(service.clone(), key);
+        Ok(begun)
+    }
+
+    pub async fn link(
+        &mut self,
+        source: &ServiceName,
+        recipient: &ServiceName,
+    ) -> anyhow::Result<()> {
+        let request = self.wallet.link_request(source, recipient, nonce(), now())?;
+        let request = self.wallet.attest_with_id(&request.sign(&self.id_key)?)?;
+        let link = self.home.link(&request).await?;
+        Ok(self.wallet.accept_link(source, recipient, link, &self.trust, now())?)
+    }
+
+    pub fn pair(&self, service: &ServiceName) -> anyhow::Result<Pair> {
+        Ok(self.wallet.pair(service)?)
+    }
+
+    fn key(&self, service: &ServiceName) -> anyhow::Result<&PhoneKey> {
+        self.keys.get(service).context("no key for this service yet")
+    }
+
+    /// Signs a permit for treatment.
+    pub fn sign_permit(
+        &mut self,
+        source: &ServiceName,
+        recipient: &ServiceName,
+        reopens: &[DecisionId],
+    ) -> anyhow::Result<Attested> {
+        let draft = PermitDraft {
+            source: source.clone(),
+            recipient: recipient.clone(),
+            items: BTreeSet::from(["health.allergy".parse()?]),
+            purpose: "treatment".parse()?,
+            reopens: reopens.iter().copied().map(Reopen::Deny).collect(),
+            valid_days: 90,
+            uses: Uses::Unlimited,
+            window: None,
+            retention_days: Some(365),
+            onward: Onward::Forbidden,
+            notice: NoticeText {
+                text:
+                    "受付の病院が、診療のために、給食サービスにあるアレルギー情報を受け取ります。"
+                        .to_owned(),
+                language: "ja".to_owned(),
+                version: 1,
+            },
+            request: None,
+        };
+        let unsigned = self.wallet.permit(&draft, nonce(), now())?;
+        let signed = unsigned.sign(self.key(source)?)?;
+        Ok(self.wallet.attest_with_service_key(source, &signed)?)
+    }
+
+    pub fn sign_deny(
+        &self,
+        source: &ServiceName,
+        recipient: &ServiceName,
+    ) -> anyhow::Result<Attested> {
+        let draft = DenyDraft {
+            source: source.clone(),
+            recipient: Recipient::Service(recipient.clone()),
+            items: Items::Types(vec!["health.allergy".parse()?]),
+            purpose: PurposeScope::Any,
+        };
+        let signed = self.wallet.deny(&draft, nonce(), now())?.sign(self.key(source)?)?;
+        Ok(self.wallet.attest_with_service_key(source, &signed)?)
+    }
+
+    pub async fn hand_in(&self, decision: &Attested) -> Result<DecisionReply, ClientError> {
+        self.home.decide(decision).await
+    }
+
+    /// Hands in what was altered after the wallet made it: signed anew with this phone's key.
+    pub fn sign_forged(
+        &self,
+        source: &ServiceName,
+        decision: Decision,
+    ) -> anyhow::Result<Attested> {
+        let key = self.key(source)?;
+        let signed = Signed::new(decision, &self.network, key)?;
+        let chain = self.wallet.service(source)?.chain.clone();
+        Ok(Attested { object: signed.bytes().to_vec().into(), chain })
+    }
+
+    pub fn signer(&self, service: &ServiceName) -> anyhow::Result<&dyn Signer> {
+        Ok(self.key(service)?)
+    }
+
+    /// The register as the wallet shows it.
+    pub async fn register(&self, source: &ServiceName) -> anyhow::Result<RegisterView> {
+        let query = self.wallet.query(source, nonce(), now())?.sign(self.key(source)?)?;
+        let query = self.wallet.attest_with_service_key(source, &query)?;
+        let register = self.home.register(&query).await?;
+        Ok(self.wallet.read_register(source, &register, &self.trust, now())?)
+    }
+
+    /// Waits until the wallet is told that the source is bound by everything handed in so far.
+    pub async fn until_in_force(&self, source: &ServiceName) -> anyhow::Result<RegisterView> {
+        let deadline = now().plus_ms(20_000);
+        loop {
+            let view = self.register(source).await?;
+            if view.rows().iter().all(|row| matches!(row.status, InForce::Acknowledged(_))) {
+                return Ok(view);
+            }
+            anyhow::ensure!(now() < deadline, "the source did not acknowledge within 20 s");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    }
+
+    pub async fn submit_record(
+        &self,
+        source_url: &str,
+        record: &Attested,
+    ) -> anyhow::Result<Result<(), ClientError>> {
+        Ok(WalletClient::new(source_url)?.put_record(record).await)
+    }
+}

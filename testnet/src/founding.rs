@@ -1,0 +1,486 @@
+//! Founding a network in a directory: keys by `mebuku init` in each node's own directory, then what
+//! people would do around a table: the root, the cities' CAs, everyone's certificates, the trust list.
+
+use std::{
+    net::{TcpListener, UdpSocket},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, bail, ensure};
+use identity::{
+    CardAttributes,
+    jpki::{BirthDate, Era, Gender},
+    number::SingleKeyFunction,
+    synthetic::{CardValidity, SyntheticCard, SyntheticJlis},
+};
+use node::{
+    certificates,
+    cli::init::{CertificationRequest, REQUEST_FILE},
+    clock::{Clock, SystemClock},
+    config::Config,
+    entropy::SystemEntropy,
+    keys::{FileKeyStore, KeyFile, KeyKind, KeyName, KeyStore, P256Signer, Passphrase},
+};
+use trust::{Ca, LeafKind, Pointers, Validity, leaf, network_id, root_ca, sub_ca};
+use wire::{
+    Bytes, MultiSigned, NetworkId, PublicKey, Signer, Timestamp, cbor,
+    membership::{
+        Authority, CaPurpose, Committee, Municipality, RoleKeys, Root, TrustFile, TrustList,
+        TrustTimestamp,
+    },
+};
+
+use crate::roster::{self, CITIES, Participant};
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
+/// Of four cities, three have to agree.
+const THRESHOLD: u32 = 3;
+/// The lease that homes grant here: short, so that the story shows one running out.
+pub const LEASE_MS: u64 = 6_000;
+
+/// One founded node, ready to run.
+pub struct Founded {
+    pub participant: &'static Participant,
+    pub directory: PathBuf,
+    pub public: u16,
+    pub provider: u16,
+    pub api_key: String,
+    libp2p: u16,
+}
+
+impl Founded {
+    pub fn config(&self) -> PathBuf {
+        self.directory.join("node.toml")
+    }
+
+    pub fn public_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.public)
+    }
+
+    pub fn provider_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.provider)
+    }
+}
+
+pub struct Network {
+    pub id: NetworkId,
+    pub nodes: Vec<Founded>,
+    pub cards: PathBuf,
+}
+
+impl Network {
+    pub fn node(&self, key: &str) -> &Founded {
+        let found = self.nodes.iter().find(|node| node.participant.key == key);
+        found.expect("a participant of the roster")
+    }
+
+    /// A synthetic My Number Card.
+    pub fn card(&self, name: &str) -> anyhow::Result<SyntheticCard> {
+        let path = self.cards.join(format!("{name}.card"));
+        Ok(SyntheticCard::from_bytes(&std::fs::read(path)?)?)
+    }
+}
+
+/// Makes `dir` anew and founds a network in it.
+pub fn found(dir: &Path, mebuku: &Path) -> anyhow::Result<Network> {
+    let marker = dir.join("testnet");
+    if dir.exists() {
+        // Only what an earlier run made is removed.
+        ensure!(marker.exists(), "{} is there and is no testnet's directory", dir.display());
+        std::fs::remove_dir_all(dir)?;
+    }
+    std::fs::create_dir_all(dir)?;
+    let dir = dir.canonicalize()?;
+    std::fs::write(dir.join("testnet"), "made by testnet; removed by the next run\n")?;
+    let now = SystemClock.now().wall;
+    let passphrase_file = dir.join("passphrase");
+    write_private(&passphrase_file, &hex(&SystemEntropy.array::<16>()))?;
+    let passphrase = Passphrase::from_file(&passphrase_file)?;
+
+    let ceremony = Ceremony::hold(&dir, &passphrase, now)?;
+    let number_key = dir.join("number.pem");
+    let secret = KeyFile::create(&number_key, KeyKind::Secret, &passphrase)?.secret()?;
+    let function = SingleKeyFunction::from_seed(&secret, b"mebuku/number-key/1", true)?;
+    let cards = make_cards(&dir, now)?;
+
+    let mut nodes =
+        roster::everyone().map(|p| Founded::prepare(&dir, p)).collect::<Result<Vec<_>, _>>()?;
+    for node in &nodes {
+        node.write_config(&ceremony.id, &dir, &[])?;
+    }
+    init_all(mebuku, &nodes)?;
+    let requests = nodes.iter().map(Founded::request).collect::<anyhow::Result<Vec<_>>>()?;
+    // Everybody knows two cities to begin with; the rest is found through them.
+    let bootstrap: Vec<_> = (nodes.iter().zip(&requests))
+        .take(2)
+        .map(|(node, request)| {
+            format!("/ip4/127.0.0.1/tcp/{}/p2p/{}", node.libp2p, request.peer_id)
+        })
+        .collect();
+    for (node, request) in nodes.iter().zip(&requests) {
+        let others: Vec<_> =
+            bootstrap.iter().filter(|a| !a.ends_with(&request.peer_id)).cloned().collect();
+        node.write_config(&ceremony.id, &dir, &others)?;
+    }
+    let authorities = certify(&nodes, &requests, now)?;
+    let file = ceremony.trust_file(authorities, function.public_key(), now)?;
+    for node in &mut nodes {
+        std::fs::write(node.directory.join("trust.cbor"), cbor::to_vec(&file))?;
+    }
+    Ok(Network { id: ceremony.id, nodes, cards })
+}
+
+/// The cities' people, with a key each for root, list and timestamp.
+struct Ceremony {
+    id: NetworkId,
+    root: MultiSigned<Root>,
+    list_signers: Vec<P256Signer>,
+    timestamp_signers: Vec<P256Signer>,
+}
+
+impl Ceremony {
+    fn hold(dir: &Path, passphrase: &Passphrase, now: Timestamp) -> anyhow::Result<Self> {
+        let directory = dir.join("ceremony");
+        std::fs::create_dir_all(&directory)?;
+        let signers = |role: &str| -> anyhow::Result<Vec<P256Signer>> {
+            CITIES
+                .iter()
+                .map(|city| {
+                    let path = directory.join(format!("{}-{role}.pem", city.key));
+                    Ok(P256Signer::new(&KeyFile::create(&path, KeyKind::P256, passphrase)?)?)
+                })
+                .collect()
+        };
+        let (roots, list_signers, timestamp_signers) =
+            (signers("root")?, signers("list")?, signers("timestamp")?);
+        let mut root = MultiSigned::new(Root {
+            version: 1,
+            testnet: true,
+            issued: now,
+            expires: now.plus_ms(365 * DAY_MS),
+            root: role_keys(&roots),
+            trust_list: role_keys(&list_signers),
+            timestamp: role_keys(&timestamp_signers),
+        });
+        let id = network_id(&root);
+        for signer in roots.iter().take(THRESHOLD as usize) {
+            root.sign(&id, signer)?;
+        }
+        Ok(Self { id, root, list_signers, timestamp_signers })
+    }
+
+    fn trust_file(
+        &self,
+        authorities: Vec<Authority>,
+        number_key: [u8; 33],
+        now: Timestamp,
+    ) -> anyhow::Result<TrustFile> {
+        let municipality = |city: &Participant| Municipality {
+            organisation: city.organisation(),
+            name: city.name.to_owned(),
+        };
+        let mut municipalities: Vec<_> = CITIES.iter().map(municipality).collect();
+        municipalities.sort_by(|a, b| a.organisation.cmp(&b.organisation));
+        let mut list = MultiSigned::new(TrustList {
+            version: 1,
+            issued: now,
+            expires: now.plus_ms(90 * DAY_MS),
+            authorities,
+            municipalities,
+            witnesses: vec![],
+            committee: Committee {
+                members: vec![],
+                threshold: 0,
+                public_key: Bytes(number_key.to_vec()),
+            },
+        });
+        let mut timestamp = MultiSigned::new(TrustTimestamp {
+            version: 1,
+            list_version: 1,
+            list_hash: list.payload_hash(),
+            issued: now,
+            soft_expiry: now.plus_ms(DAY_MS),
+            hard_expiry: now.plus_ms(14 * DAY_MS),
+            denylist: vec![],
+        });
+        for (list_signer, timestamp_signer) in
+            self.list_signers.iter().zip(&self.timestamp_signers).take(THRESHOLD as usize)
+        {
+            list.sign(&self.id, list_signer)?;
+            timestamp.sign(&self.id, timestamp_signer)?;
+        }
+        Ok(TrustFile {
+            roots: vec![Bytes(self.root.bytes())],
+            trust_list: Bytes(list.bytes()),
+            timestamp: Bytes(timestamp.bytes()),
+        })
+    }
+}
+
+fn role_keys(signers: &[P256Signer]) -> RoleKeys {
+    let mut keys: Vec<PublicKey> = signers.iter().map(Signer::public_key).collect();
+    keys.sort();
+    RoleKeys { keys, threshold: THRESHOLD }
+}
+
+impl Founded {
+    fn prepare(dir: &Path, participant: &'static Participant) -> anyhow::Result<Self> {
+        let directory = dir.join(participant.key);
+        std::fs::create_dir_all(&directory)?;
+        let api_key = hex(&SystemEntropy.array::<16>());
+        write_private(&directory.join("api-key"), &api_key)?;
+        let [libp2p, public, provider] = free_ports()?;
+        Ok(Self { participant, directory, public, provider, api_key, libp2p })
+    }
+
+    fn write_config(
+        &self,
+        network: &NetworkId,
+        dir: &Path,
+        bootstrap: &[String],
+    ) -> anyhow::Result<()> {
+        use std::fmt::Write;
+        let participant = self.participant;
+        let mut text = format!(
+            "organisation = \"{}\"\nname = \"{}\"\nnetwork = \"{network}\"\nroles = {}\n\n\
+             data_dir = \"data\"\npassphrase_file = \"../passphrase\"\ntrust_file = \"trust.cbor\"\n\n\
+             listen = [\"/ip4/127.0.0.1/tcp/{}\", \"/ip4/127.0.0.1/udp/{}/quic-v1\"]\n\
+             bootstrap = {bootstrap:?}\npublic_listen = \"127.0.0.1:{}\"\npublic_url = \"{}\"\n\
+             provider_listen = \"127.0.0.1:{}\"\napi_key_hashes = [\"{}\"]\nlease_ms = {LEASE_MS}\n",
+            participant.organisation(),
+            participant.name,
+            serde_json::to_string(participant.roles())?,
+            self.libp2p,
+            self.libp2p,
+            self.public,
+            self.public_url(),
+            self.provider,
+            wire::sha256(self.api_key.as_bytes()),
+        );
+        if participant.is_city() {
+            writeln!(text, "number_key = \"{}\"", dir.join("number.pem").display())?;
+            writeln!(
+                text,
+                "\n[jpki]\nroots = [\"../jlis/root.der\"]\ncrl_file = \"../jlis/sign.crl\""
+            )?;
+            writeln!(text, "crl_max_age_hours = 240")?;
+        }
+        if let Some((name, title)) = participant.service {
+            writeln!(text, "\n[[services]]\nname = \"{name}\"\ntitle = \"{title}\"")?;
+        }
+        std::fs::write(self.config(), text)?;
+        Config::load(&self.config()).context("the configuration just written")?;
+        Ok(())
+    }
+
+    fn request(&self) -> anyhow::Result<CertificationRequest> {
+        let path = self.directory.join("data").join(REQUEST_FILE);
+        Ok(serde_json::from_slice(&std::fs::read(path)?)?)
+    }
+
+    pub fn keys(&self) -> anyhow::Result<FileKeyStore> {
+        let config = Config::load(&self.config())?;
+        let passphrase = Passphrase::load(config.passphrase_file.as_deref())?;
+        Ok(FileKeyStore::open(config.keys_dir(), passphrase)?)
+    }
+}
+
+/// `mebuku init` for every node; deriving keys from passphrases is slow on purpose, so side by side.
+fn init_all(mebuku: &Path, nodes: &[Founded]) -> anyhow::Result<()> {
+    let children = nodes
+        .iter()
+        .map(|node| {
+            let log = std::fs::File::create(node.directory.join("init.log"))?;
+            let mut command = Command::new(mebuku);
+            command.args(["init", "--config"]).arg(node.config());
+            Ok(command.stdout(log.try_clone()?).stderr(log).spawn()?)
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    for (mut child, node) in children.into_iter().zip(nodes) {
+        if !child.wait()?.success() {
+            bail!("mebuku init failed; see {}", node.directory.join("init.log").display());
+        }
+    }
+    Ok(())
+}
+
+/// A city's CAs, opened for the founding.
+pub struct CityCas {
+    certificates: Vec<(CaPurpose, Vec<u8>, std::sync::Arc<dyn Signer>)>,
+    authority: Authority,
+}
+
+impl CityCas {
+    fn issue(
+        &self,
+        purpose: CaPurpose,
+        kind: &LeafKind,
+        key: &PublicKey,
+        now: Timestamp,
+    ) -> anyhow::Result<Vec<Bytes>> {
+        let found = self.certificates.iter().find(|(of, ..)| *of == purpose);
+        let (_, certificate, signer) = found.context("a city has a CA for each purpose")?;
+        let ca = Ca { certificate, signer: &**signer };
+        let serial = SystemEntropy.array();
+        let pointers = Pointers { crl: None, ocsp: None };
+        let der = leaf(&ca, kind, key, serial, years(now, 2), &pointers)?;
+        Ok(vec![Bytes(der), Bytes(certificate.clone())])
+    }
+}
+
+fn years(now: Timestamp, years: u64) -> Validity {
+    let not_before = Timestamp::from_secs(now.as_secs().saturating_sub(300));
+    Validity { not_before, not_after: not_before.plus_ms(years * 365 * DAY_MS) }
+}
+
+/// Opens a city's CA keys and makes its root and the sub-CA of each purpose.
+fn found_cas(city: &Founded, now: Timestamp) -> anyhow::Result<CityCas> {
+    let (keys, participant) = (city.keys()?, city.participant);
+    let organisation = participant.organisation();
+    let root_signer = keys.p256(&KeyName::RootCa)?;
+    let serial = SystemEntropy.array();
+    let root = root_ca(&organisation, participant.name, &*root_signer, serial, years(now, 10))?;
+    let ca = Ca { certificate: &root, signer: &*root_signer };
+    let mut certificates = Vec::new();
+    for (purpose, name) in [
+        (CaPurpose::Citizen, KeyName::CitizenCa),
+        (CaPurpose::Organisation, KeyName::OrganisationCa),
+        (CaPurpose::Credential, KeyName::CredentialCa),
+    ] {
+        let signer = keys.p256(&name)?;
+        let serial = SystemEntropy.array();
+        let key = signer.public_key();
+        let certificate =
+            sub_ca(&ca, purpose, &organisation, participant.name, &key, serial, years(now, 9))?;
+        certificates::write(&city.directory.join("data"), &name, &[Bytes(certificate.clone())])?;
+        certificates.push((purpose, certificate, signer));
+    }
+    let authority = Authority {
+        organisation,
+        anchor: Bytes(root),
+        purposes: vec![CaPurpose::Citizen, CaPurpose::Organisation, CaPurpose::Credential],
+    };
+    Ok(CityCas { certificates, authority })
+}
+
+/// Every city certifies itself; Maebashi certifies the providers.
+fn certify(
+    nodes: &[Founded],
+    requests: &[CertificationRequest],
+    now: Timestamp,
+) -> anyhow::Result<Vec<Authority>> {
+    let cities = nodes
+        .iter()
+        .filter(|node| node.participant.is_city())
+        .map(|city| found_cas(city, now))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    for (index, (node, request)) in nodes.iter().zip(requests).enumerate() {
+        let cas = cities.get(index).unwrap_or(&cities[0]);
+        for requested in &request.keys {
+            let name: KeyName = requested.name.parse()?;
+            let key = PublicKey::from_spki(&requested.public_key)?;
+            let (purpose, kind) = match &name {
+                KeyName::Organisation => (
+                    CaPurpose::Organisation,
+                    LeafKind::Organisation {
+                        organisation: request.organisation.clone(),
+                        name: request.name.clone(),
+                        services: request.services.clone(),
+                    },
+                ),
+                KeyName::Credential(short) => (
+                    CaPurpose::Credential,
+                    LeafKind::Credential {
+                        organisation: request.organisation.clone(),
+                        name: request.name.clone(),
+                        service: format!("{}/{short}", request.organisation).parse()?,
+                    },
+                ),
+                _ => continue, // CA keys were certified above
+            };
+            let chain = cas.issue(purpose, &kind, &key, now)?;
+            certificates::write(&node.directory.join("data"), &name, &chain)?;
+        }
+    }
+    let mut authorities: Vec<_> = cities.into_iter().map(|city| city.authority).collect();
+    authorities.sort_by(|a, b| a.organisation.cmp(&b.organisation));
+    Ok(authorities)
+}
+
+/// A certificate for a citizen's service id that a city's CA issues without proofing anybody: what a
+/// rogue CA could do.
+pub fn rogue_service_chain(
+    city: &Founded,
+    pair: &wire::ids::Pair,
+    key: &PublicKey,
+    now: Timestamp,
+) -> anyhow::Result<Vec<Bytes>> {
+    let chain = certificates::read(&city.directory.join("data"), &KeyName::CitizenCa)?;
+    let signer = city.keys()?.p256(&KeyName::CitizenCa)?;
+    let ca = Ca { certificate: &chain[0], signer: &*signer };
+    let kind = LeafKind::Service { subject: pair.subject, service: pair.source.clone() };
+    let pointers = Pointers { crl: None, ocsp: None };
+    let der = leaf(&ca, &kind, key, SystemEntropy.array(), years(now, 1), &pointers)?;
+    Ok(vec![Bytes(der), chain[0].clone()])
+}
+
+/// A make-believe J-LIS, its revocation list, and a card for each person of the story.
+fn make_cards(dir: &Path, now: Timestamp) -> anyhow::Result<PathBuf> {
+    let (jlis_dir, cards) = (dir.join("jlis"), dir.join("cards"));
+    std::fs::create_dir_all(&jlis_dir)?;
+    std::fs::create_dir_all(&cards)?;
+    let validity = CardValidity {
+        not_before: Timestamp::from_secs(now.as_secs() - 86_400),
+        not_after: Timestamp::from_secs(now.as_secs() + 4 * 365 * 86_400),
+    };
+    let jlis = SyntheticJlis::generate(&[0x01], validity)?;
+    std::fs::write(jlis_dir.join("root.der"), jlis.root())?;
+    let list = jlis.crl(&[], now, now.plus_ms(9 * DAY_MS))?;
+    std::fs::write(jlis_dir.join("sign.crl"), list)?;
+    let people = [
+        ("hanako", "前橋　花子", 1990, Gender::Female, "群馬県前橋市大手町二丁目１２番１号"),
+        ("mallory", "真理　衛", 1985, Gender::Male, "群馬県前橋市本町一丁目１番１号"),
+        ("taro", "前橋　太郎", 1972, Gender::Male, "群馬県前橋市千代田町三丁目３番３号"),
+    ];
+    for (serial, (key, name, year, gender, address)) in (1u8..).zip(people) {
+        let attributes = CardAttributes {
+            name: name.to_owned(),
+            birth_date: BirthDate::new(Era::Showa, year.min(1988), 4, 1)?,
+            gender,
+            address: address.to_owned(),
+            name_substituted: vec![false; name.chars().count()],
+            address_substituted: vec![false; address.chars().count()],
+        };
+        let card = jlis.issue_card(&attributes, &[0x10, 0x20, serial], validity)?;
+        write_private_bytes(&cards.join(format!("{key}.card")), &card.to_bytes()?)?;
+    }
+    Ok(cards)
+}
+
+fn free_ports() -> anyhow::Result<[u16; 3]> {
+    // Held until all are known, so that they differ; the first is free for TCP and UDP alike.
+    let (tcp, _udp) = loop {
+        let tcp = TcpListener::bind("127.0.0.1:0")?;
+        if let Ok(udp) = UdpSocket::bind(tcp.local_addr()?) {
+            break (tcp, udp);
+        }
+    };
+    let others = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+    Ok([tcp.local_addr()?.port(), others[0].local_addr()?.port(), others[1].local_addr()?.port()])
+}
+
+fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    write_private_bytes(path, text.as_bytes())
+}
+
+fn write_private_bytes(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).open(path)?.write_all(bytes)?;
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
