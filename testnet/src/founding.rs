@@ -439,14 +439,14 @@ fn make_cards(dir: &Path, now: Timestamp) -> anyhow::Result<PathBuf> {
     let list = jlis.crl(&[], now, now.plus_ms(9 * DAY_MS))?;
     std::fs::write(jlis_dir.join("sign.crl"), list)?;
     let people = [
-        ("hanako", "前橋　花子", 1990, Gender::Female, "群馬県前橋市大手町二丁目１２番１号"),
+        ("hanako", "前橋　花子", 1982, Gender::Female, "群馬県前橋市大手町二丁目１２番１号"),
         ("mallory", "真理　衛", 1985, Gender::Male, "群馬県前橋市本町一丁目１番１号"),
         ("taro", "前橋　太郎", 1972, Gender::Male, "群馬県前橋市千代田町三丁目３番３号"),
     ];
     for (serial, (key, name, year, gender, address)) in (1u8..).zip(people) {
         let attributes = CardAttributes {
             name: name.to_owned(),
-            birth_date: BirthDate::new(Era::Showa, year.min(1988), 4, 1)?,
+            birth_date: BirthDate::new(Era::Showa, year, 4, 1)?,
             gender,
             address: address.to_owned(),
             name_substituted: vec![false; name.chars().count()],

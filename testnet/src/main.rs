@@ -1,11 +1,4 @@
-//! A testnet on one machine: four municipalities and five providers as separate processes, and the
-//! story that shows what the network is for.
-
-mod citizen;
-mod founding;
-mod processes;
-mod roster;
-mod story;
+//! `testnet demo`: see the library.
 
 use std::path::PathBuf;
 
@@ -34,6 +27,6 @@ enum Command {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        Command::Demo { check, dir } => story::run(&dir, check).await,
+        Command::Demo { check, dir } => testnet::story::run(&dir, check).await,
     }
 }

@@ -88,7 +88,11 @@ impl Story {
             }
         }
         let received = lock(&ledger).presented.clone();
-        println!("   asked again with the same ids: {reconciled} of {} answered", open.len());
+        println!(
+            "   {} were answered before the kill took hold; asked again with the same ids: {reconciled} of {}",
+            in_flight.saturating_sub(open.len()),
+            open.len()
+        );
         self.check(reconciled == open.len(), "every request in flight ended in one presentation");
 
         let releases = self.releases().await?;

@@ -1,0 +1,12 @@
+//! A testnet on one machine: four municipalities and five providers as separate processes, and the
+//! story that shows what the network is for.
+//!
+//! - [`roster`]: who takes part; [`founding`]: keys, certificates, trust list in a directory
+//! - [`processes`]: the nodes as processes; [`citizen`]: a phone, in this process
+//! - [`story`]: the demo
+
+pub mod citizen;
+pub mod founding;
+pub mod processes;
+pub mod roster;
+pub mod story;
