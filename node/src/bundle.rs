@@ -14,7 +14,7 @@ use wire::{
 use crate::{
     channel_store::{entry_key, map_key, subject_key},
     context::Fault,
-    source::{Source, StoredRelease, channels::statement_key, exchange::release_key},
+    source::{Source, StoredRelease, channels::statement_key},
     store::{
         Column, Read, StoreError, TypedRead,
         log::{self, SignedCheckpoint, with_nodes},
@@ -46,16 +46,7 @@ impl From<StoreError> for AssembleError {
 /// The bundle of a release, found by the id that the recipient chose.
 pub async fn assemble(source: &Arc<Source>, id: &Nonce) -> Result<Vec<u8>, AssembleError> {
     let context = &source.context;
-    let view = source
-        .releases(None)?
-        .into_iter()
-        .find(|view| view.id == *id)
-        .ok_or(AssembleError::Unknown)?;
-    let stored: StoredRelease = context
-        .committer
-        .read()
-        .read(Column::Releases, &release_key(&view.recipient, id))?
-        .ok_or(AssembleError::Unknown)?;
+    let stored = source.release_by_id(id)?.ok_or(AssembleError::Unknown)?;
     let network = context.network()?;
     let recipient = network.member(&stored.recipient.organisation()).await.map_err(Fault::from)?;
     let home = network.member(&stored.released.release.channel.home).await.map_err(Fault::from)?;

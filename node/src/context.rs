@@ -40,7 +40,7 @@ pub struct Context {
 /// Why a node could not do its part: nothing was half done, and asking again may help.
 #[derive(Debug, thiserror::Error)]
 pub enum Fault {
-    #[error("could not be made durable: {0}")]
+    #[error(transparent)]
     Commit(#[from] CommitError),
     #[error("the store could not be read: {0}")]
     Store(#[from] StoreError),

@@ -44,8 +44,8 @@ pub enum StartError {
     Store(#[from] StoreError),
     #[error("{}: {reason}", path.display())]
     File { path: PathBuf, reason: String },
-    #[error("the trust list does not hold: {0}")]
-    Trust(#[from] trust::TrustError),
+    #[error("{}: the trust list does not hold: {error}", path.display())]
+    Trust { path: PathBuf, error: trust::TrustError },
     #[error("this node is no member: {0}")]
     Member(#[from] trust::MemberError),
     #[error("the number function: {0}")]
@@ -79,12 +79,22 @@ impl Node {
         let now = clock.now().wall;
         let passphrase = Passphrase::load(config.passphrase_file.as_deref())?;
         let key_store = FileKeyStore::open(config.keys_dir(), passphrase)?;
-        let trust = Trust::open(&read_trust(&config.trust_file)?, &config.network, now)?;
+        let trust = Trust::open(&read_trust(&config.trust_file)?, &config.network, now)
+            .map_err(|error| StartError::Trust { path: config.trust_file.clone(), error })?;
 
         // The store first: a second node on this directory must not get any further.
         let store: Arc<dyn Store> = Arc::new(RocksStore::open(&config.store_dir())?);
         let signer = key_store.p256(&KeyName::Organisation)?;
         let log_signer = key_store.ed25519(&KeyName::Log)?;
+        let desk = match config.has_role(Role::Home) {
+            true => desk(&config, &key_store, &trust)?,
+            false => None,
+        };
+        let credentials = match config.has_role(Role::Source) {
+            true => Some(credentials(&config, &key_store)?),
+            false => None,
+        };
+        let api_keys = config.api_keys()?.into_iter().map(|key| key.hash).collect();
         let seed = key_store.transport_seed()?;
         let descriptor = Descriptor {
             organisation: config.organisation.clone(),
@@ -105,6 +115,13 @@ impl Node {
             descriptor: Bytes(signed.bytes().to_vec()),
         };
         trust::verify_identity(&identity, &trust, now)?;
+
+        // Both, before anything is written or anybody is met. Nobody is answered yet.
+        let provider_listener = listen(config.provider_listen).await?;
+        let public_listener = match config.public_listen {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
 
         let parameters = LogParameters {
             origin: log_origin(&config.network, &config.organisation),
@@ -128,20 +145,11 @@ impl Node {
         let size = evidence_log::size(&*context.committer.read())?;
         context.log(evidence_log::node_started(signed.id(), size, now)).await?;
 
-        let home = match config.has_role(Role::Home) {
-            true => {
-                let desk = desk(&config, &key_store, &trust)?;
-                Some(Home::new(Arc::clone(&context), config.lease_ms, desk))
-            }
-            false => None,
-        };
-        let source = match config.has_role(Role::Source) {
-            true => {
-                let credentials = credentials(&config, &key_store)?;
-                Some(Source::new(Arc::clone(&context), credentials))
-            }
-            false => None,
-        };
+        let home = config
+            .has_role(Role::Home)
+            .then(|| Home::new(Arc::clone(&context), config.lease_ms, desk));
+        let source =
+            credentials.map(|credentials| Source::new(Arc::clone(&context), credentials));
         let recipient =
             config.has_role(Role::Recipient).then(|| Recipient::new(Arc::clone(&context)));
 
@@ -168,20 +176,18 @@ impl Node {
             source.start();
         }
 
-        let api_keys = config.api_keys()?.into_iter().map(|key| key.hash).collect();
         let provider = provider::router(provider::Provider {
             context: Arc::clone(&context),
             source: source.clone(),
             recipient,
             api_keys: Arc::new(api_keys),
         });
-        let (provider_address, server) = serve(config.provider_listen, provider).await?;
-        let mut servers = vec![server];
+        let (provider_address, listener) = provider_listener;
+        let mut servers = vec![serve(listener, provider)];
         let mut public_address = None;
-        if let Some(address) = config.public_listen {
+        if let Some((address, listener)) = public_listener {
             let public = public::Public { context: Arc::clone(&context), home, source };
-            let (address, server) = serve(address, public::router(public)).await?;
-            servers.push(server);
+            servers.push(serve(listener, public::router(public)));
             public_address = Some(address);
         }
         Ok(Self { context, network, servers, provider_address, public_address })
@@ -214,19 +220,18 @@ pub fn read_trust(path: &std::path::Path) -> Result<TrustFile, StartError> {
     cbor::from_slice_limited(&bytes, "trust file", limit).map_err(|error| file(error.to_string()))
 }
 
-async fn serve(
-    address: SocketAddr,
-    router: axum::Router,
-) -> Result<(SocketAddr, JoinHandle<()>), StartError> {
+async fn listen(address: SocketAddr) -> Result<(SocketAddr, TcpListener), StartError> {
     let failed = |error: std::io::Error| StartError::Listen { address, reason: error.to_string() };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    let server = tokio::spawn(async move {
+    Ok((listener.local_addr().map_err(failed)?, listener))
+}
+
+fn serve(listener: TcpListener, router: axum::Router) -> JoinHandle<()> {
+    tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "an http face stopped");
         }
-    });
-    Ok((bound, server))
+    })
 }
 
 fn credentials(

@@ -127,11 +127,15 @@ impl ReadDecision {
             // A key of the pair may always say no, whatever became of its certificate.
             Some(key) if is_deny => signed.verify(&key.public_key)?,
             _ => {
-                // A deny counts if its key was certified when it was signed.
-                let at = if is_deny { at.min(signed.unverified().time) } else { at };
-                let chain =
-                    trust::verify_chain(&submission.chain, CertificateKind::Service, trust, at)
-                        .map_err(AdmissionError::Chain)?;
+                let chain = verify_citizen_chain(&submission, trust, at).or_else(|error| {
+                    // A deny counts, too, if its key was certified when it was signed.
+                    let signed_at = at.min(signed.unverified().time);
+                    if is_deny {
+                        verify_citizen_chain(&submission, trust, signed_at)
+                    } else {
+                        Err(error)
+                    }
+                })?;
                 check_citizen(&chain, &signed.unverified().pair)?;
                 signed.verify(chain.public_key())?
             }
@@ -152,6 +156,15 @@ impl ReadDecision {
             submission,
         })
     }
+}
+
+fn verify_citizen_chain(
+    submission: &Attested,
+    trust: &Trust,
+    at: Timestamp,
+) -> Result<VerifiedChain, AdmissionError> {
+    trust::verify_chain(&submission.chain, CertificateKind::Service, trust, at)
+        .map_err(AdmissionError::Chain)
 }
 
 /// A key-begin approved by one who may, for a key certified for the pair.

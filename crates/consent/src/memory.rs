@@ -46,11 +46,11 @@ impl ChannelStore for MemoryStore {
     }
 
     fn map_node(&self, key: &NodeKey) -> Result<Option<MapNode>, StoreFault> {
-        Ok(self.map.get(key).cloned())
+        Ok(self.map.get(key).copied())
     }
 
     fn put_map_node(&mut self, key: &NodeKey, node: &MapNode) {
-        self.map.insert(key.clone(), node.clone());
+        self.map.insert(*key, *node);
     }
 }
 

@@ -5,4 +5,4 @@ pub mod problem;
 pub mod provider;
 pub mod public;
 
-pub use problem::Problem;
+pub use problem::{Body, Problem};

@@ -2,6 +2,8 @@
 //! and a detail that people may. Never a word about a citizen.
 
 use axum::{
+    body::Bytes,
+    extract::{FromRequest, Request, rejection::BytesRejection},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -58,6 +60,15 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing here").detail(what)
     }
 
+    pub fn too_large(detail: impl ToString) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The request is too large")
+            .detail(detail)
+    }
+
+    pub async fn wrong_method() -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "wrong-method", "This path takes another method")
+    }
+
     pub fn unauthorized() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "api-key", "A valid API key is needed")
             .detail("send `Authorization: Bearer <API key>`")
@@ -77,6 +88,25 @@ impl IntoResponse for Problem {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self).unwrap_or_default();
         (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response()
+    }
+}
+
+/// A request's body; one that is too large or breaks off is told as a problem, like all else.
+pub struct Body(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        match Bytes::from_request(request, state).await {
+            Ok(bytes) => Ok(Self(bytes)),
+            Err(BytesRejection::FailedToBufferBody(rejection))
+                if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE =>
+            {
+                Err(Problem::too_large("the body is larger than any that this path takes"))
+            }
+            Err(_) => Err(Problem::malformed("the body broke off")),
+        }
     }
 }
 

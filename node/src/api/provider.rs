@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, Path, Query, Request, State},
+    extract::{DefaultBodyLimit, Path, Query, Request, State, rejection::QueryRejection},
     http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -15,7 +14,7 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use wire::{Hash, ItemType, Nonce, OrganisationId, Purpose, ServiceId, ServiceName, limits};
 
-use super::Problem;
+use super::{Body, Problem};
 use crate::{
     bundle,
     context::Context,
@@ -49,6 +48,7 @@ pub fn router(provider: Provider) -> Router {
         .route("/health", get(health))
         .route("/metrics", get(metrics_text))
         .fallback(|| async { Problem::not_found("no such path on this node") })
+        .method_not_allowed_fallback(Problem::wrong_method)
         .layer(DefaultBodyLimit::max(limits::RECORD + 1024))
         .with_state(provider)
 }
@@ -100,7 +100,7 @@ struct Presented {
 
 async fn request(
     State(provider): State<Provider>,
-    body: Bytes,
+    Body(body): Body,
 ) -> Result<Json<Presented>, Problem> {
     let recipient = recipient(&provider)?;
     let body: RequestBody = serde_json::from_slice(&body).map_err(Problem::malformed)?;
@@ -172,7 +172,7 @@ async fn evidence_bundle(
 async fn put_record(
     State(provider): State<Provider>,
     Path((organisation, service, subject, item)): Path<(String, String, String, String)>,
-    body: Bytes,
+    Body(body): Body,
 ) -> Result<StatusCode, Problem> {
     source(&provider)?;
     let service = format!("{organisation}/{service}").parse().map_err(Problem::malformed)?;
@@ -190,8 +190,9 @@ struct Page {
 
 async fn releases(
     State(provider): State<Provider>,
-    Query(page): Query<Page>,
+    page: Result<Query<Page>, QueryRejection>,
 ) -> Result<Response, Problem> {
+    let Query(page) = page.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
     Ok(Json(source(&provider)?.releases(page.after)?).into_response())
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::Bytes,
     extract::{DefaultBodyLimit, State},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -14,7 +13,7 @@ use axum::{
 use serde::{Serialize, de::DeserializeOwned};
 use wire::{cbor, consent::Attested, limits};
 
-use super::Problem;
+use super::{Body, Problem};
 use crate::{
     context::{Context, Fault},
     home::{Home, enrolment::EnrolmentRefused, register::SubmissionError},
@@ -49,8 +48,8 @@ impl IntoResponse for Cbor {
     }
 }
 
-fn read<T: DeserializeOwned>(body: &Bytes) -> Result<T, Problem> {
-    cbor::from_slice(body).map_err(Problem::malformed)
+fn read<T: DeserializeOwned>(body: &Body) -> Result<T, Problem> {
+    cbor::from_slice(&body.0).map_err(Problem::malformed)
 }
 
 pub fn router(public: Public) -> Router {
@@ -73,6 +72,7 @@ pub fn router(public: Public) -> Router {
     }
     router
         .fallback(|| async { Problem::not_found("no such path on this node") })
+        .method_not_allowed_fallback(Problem::wrong_method)
         .layer(DefaultBodyLimit::max(limits::RECORD + limits::SIGNED_OBJECT * 2))
         .with_state(public)
 }
@@ -94,44 +94,44 @@ async fn challenge(State(public): State<Public>) -> Result<Cbor, Problem> {
     Ok(Cbor::of(&challenge))
 }
 
-async fn enrol(State(public): State<Public>, body: Bytes) -> Result<Cbor, Problem> {
-    let reply = home(&public)?.enrol(body.to_vec()).await?;
+async fn enrol(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+    let reply = home(&public)?.enrol(body.0.to_vec()).await?;
     Ok(Cbor::of(&reply))
 }
 
-async fn service_key(State(public): State<Public>, body: Bytes) -> Result<Cbor, Problem> {
+async fn service_key(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
     let reply = home(&public)?.certify_service_key(read::<Attested>(&body)?).await?;
     Ok(Cbor::of(&reply))
 }
 
-async fn link(State(public): State<Public>, body: Bytes) -> Result<Cbor, Problem> {
+async fn link(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
     let reply = home(&public)?.attest_link(read::<Attested>(&body)?).await?;
     Ok(Cbor::of(&reply))
 }
 
-async fn decision(State(public): State<Public>, body: Bytes) -> Result<Cbor, Problem> {
+async fn decision(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
     let reply = home(&public)?.decide(read::<Attested>(&body)?).await?;
     Ok(Cbor::of(&reply))
 }
 
-async fn key(State(public): State<Public>, body: Bytes) -> Result<Cbor, Problem> {
+async fn key(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
     let reply = home(&public)?.change_key(read::<Attested>(&body)?).await?;
     Ok(Cbor::of(&crate::wallet_client::KeyReply { seq: reply.seq, status: reply.status }))
 }
 
-async fn register(State(public): State<Public>, body: Bytes) -> Result<Cbor, Problem> {
+async fn register(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
     let register = home(&public)?.register(read::<Attested>(&body)?).await?;
     Ok(Cbor::of(&register))
 }
 
-async fn deny(State(public): State<Public>, body: Bytes) -> Result<StatusCode, Problem> {
+async fn deny(State(public): State<Public>, body: Body) -> Result<StatusCode, Problem> {
     let source =
         public.source.as_ref().ok_or_else(|| Problem::not_found("this node is no source"))?;
     source.take_direct_deny(read::<Attested>(&body)?).await?;
     Ok(StatusCode::OK)
 }
 
-async fn record(State(public): State<Public>, body: Bytes) -> Result<StatusCode, Problem> {
+async fn record(State(public): State<Public>, body: Body) -> Result<StatusCode, Problem> {
     records::submit(&public.context, read::<Attested>(&body)?).await?;
     Ok(StatusCode::OK)
 }
@@ -156,6 +156,8 @@ impl From<EnrolmentRefused> for Problem {
             EnrolmentRefused::Busy(_) => {
                 Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", "Too many challenges are open")
             }
+            EnrolmentRefused::Enrolment(identity::EnrolmentError::Envelope(_))
+            | EnrolmentRefused::Signed(trust::SignedError::Envelope(_)) => Self::malformed(error),
             EnrolmentRefused::NotOffered => Self::not_found("this home does not enrol citizens"),
             _ => Self::refused(error),
         }
@@ -169,8 +171,7 @@ impl From<RecordError> for Problem {
             RecordError::UnknownService => Self::not_found("no such service at this node"),
             RecordError::UnknownItem(_) | RecordError::NotJson => Self::malformed(error),
             RecordError::TooLarge => {
-                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The record is too large")
-                    .detail(error)
+                Self::too_large(error)
             }
             _ => Self::refused(error),
         }

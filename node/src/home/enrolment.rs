@@ -26,6 +26,7 @@ use crate::{
     context::Fault,
     evidence_log,
     keys::SealingKey,
+    net::NetError,
     store::{Column, Key, TypedRead},
 };
 
@@ -112,6 +113,8 @@ pub enum EnrolmentRefused {
     Signed(trust::SignedError),
     #[error("the ID certificate is not one that this home issued and holds valid")]
     NotOurs,
+    #[error("no member of the network offers this service")]
+    UnknownService,
     #[error("{0}")]
     Key(String),
     #[error(transparent)]
@@ -202,6 +205,7 @@ impl Home {
             trust::verify_signed::<ServiceKeyRequest>(&request, CertificateKind::Id, &trust, now)
                 .map_err(EnrolmentRefused::Signed)?;
         let enrolled = self.enrolled(&id.key())?;
+        self.check_service(&request.message().service).await?;
         let context = Arc::clone(&self.context);
         let network = *trust.network();
         let issued = tokio::task::spawn_blocking(move || {
@@ -240,9 +244,21 @@ impl Home {
             trust::verify_signed::<LinkRequest>(&request, CertificateKind::Id, &trust, now)
                 .map_err(EnrolmentRefused::Signed)?;
         self.enrolled(&id.key())?;
+        self.check_service(&request.message().source).await?;
+        self.check_service(&request.message().recipient).await?;
         match issuing::attest_link(&request, &id, now) {
             Ok(link) => Ok(self.context.attest(link).await?),
             Err(error) => self.refuse_enrolment(EnrolmentRefused::Issuing(error)).await,
+        }
+    }
+
+    /// Certificates, and the channels that follow from them, are for services that exist.
+    async fn check_service(&self, service: &wire::ServiceName) -> Result<(), EnrolmentRefused> {
+        let network = self.context.network()?;
+        match network.member(&service.organisation()).await {
+            Ok(member) if member.owns(service) => Ok(()),
+            Ok(_) | Err(NetError::UnknownOrganisation) => Err(EnrolmentRefused::UnknownService),
+            Err(error) => Err(Fault::from(error).into()),
         }
     }
 
@@ -306,7 +322,13 @@ impl Home {
     }
 
     async fn refuse_enrolment<T>(&self, refused: EnrolmentRefused) -> Result<T, EnrolmentRefused> {
-        if !matches!(refused, EnrolmentRefused::Fault(_)) {
+        // What cannot be read is nobody's attempt, and costs no write.
+        let unread = matches!(
+            refused,
+            EnrolmentRefused::Fault(_)
+                | EnrolmentRefused::Enrolment(identity::EnrolmentError::Envelope(_))
+        );
+        if !unread {
             tracing::info!(reason = %refused, "an enrolment was refused");
             self.context.metrics.submissions_refused.inc();
             let now = self.context.now().wall;

@@ -15,7 +15,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use trust::{Trust, member::Member};
 use wire::{
-    Hash, Nonce, Now, Timestamp,
+    Bytes, Hash, Nonce, Now, Timestamp,
     channel::{
         ChannelId, ChannelRefusal, ChannelReply, ChannelRequest, Entry, Grant, HeadStatement,
         Position, Pull, Push,
@@ -37,6 +37,9 @@ const RETRY: Duration = Duration::from_millis(500);
 pub struct Channel {
     pub id: ChannelId,
     keeper: Mutex<LeaseKeeper>,
+    /// The signed grants behind the lease and the one before it, newest first, with their ids: kept
+    /// on disk once a release cites them. A release may just be committing on the earlier one.
+    grants: Mutex<Vec<(Hash, Bytes)>>,
     /// Pull now: entries are missing, or a direct deny is waiting.
     hurry: Notify,
 }
@@ -57,7 +60,7 @@ pub struct LeaseStatus {
 impl Channel {
     fn new(id: ChannelId) -> Arc<Self> {
         let keeper = Mutex::new(LeaseKeeper::new(id.clone()));
-        Arc::new(Self { id, keeper, hurry: Notify::new() })
+        Arc::new(Self { id, keeper, grants: Mutex::new(Vec::new()), hurry: Notify::new() })
     }
 
     fn keeper(&self) -> std::sync::MutexGuard<'_, LeaseKeeper> {
@@ -67,6 +70,18 @@ impl Channel {
     /// The live lease, if all it covers is applied.
     pub fn lease(&self, applied: &Position, now: Now) -> Result<Lease, NoLease> {
         self.keeper().live(applied, now).copied()
+    }
+
+    /// The signed grant with this id, if it is one of the last two.
+    pub fn grant(&self, id: &Hash) -> Option<Bytes> {
+        let grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
+        grants.iter().find(|(of, _)| of == id).map(|(_, bytes)| bytes.clone())
+    }
+
+    fn keep_grant(&self, id: Hash, bytes: Bytes) {
+        let mut grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
+        grants.insert(0, (id, bytes));
+        grants.truncate(2);
     }
 
     pub fn pull_now(&self) {
@@ -173,13 +188,13 @@ impl Channels {
             verify_by::<Grant>(&pulled.grant, &home, &trust).map_err(|_| Fault::Protocol)?;
         let statement = verify_by::<HeadStatement>(&pulled.statement, &home, &trust)
             .map_err(|_| Fault::Protocol)?;
-        let kept = (grant.id(), grant.bytes().to_vec());
-        let applied =
-            self.apply(&channel.id, pulled.entries, statement, Some(kept), &trust).await?;
+        let applied = self.apply(&channel.id, pulled.entries, statement, &trust).await?;
         if applied.is_none() {
             channel.keeper().revoke();
             return Err(Fault::Protocol);
         }
+        // The bytes first: a release on the new lease must find what it cites.
+        channel.keep_grant(grant.id(), Bytes(grant.bytes().to_vec()));
         channel.keeper().granted(grant.message(), grant.id()).map_err(|_| Fault::Protocol)?;
         context.metrics.leases_received.inc();
         let behind = applied.is_some_and(|at| at.length < grant.message().head.position.length);
@@ -210,7 +225,7 @@ impl Channels {
         let Ok(statement) = verify_by::<HeadStatement>(&statement, from, &trust) else {
             return ChannelReply::Refused(ChannelRefusal::Malformed);
         };
-        match self.apply(&channel, entries, statement, None, &trust).await {
+        match self.apply(&channel, entries, statement, &trust).await {
             Ok(Some(applied)) => ChannelReply::Applied(applied),
             Ok(None) => {
                 known.keeper().revoke();
@@ -229,7 +244,6 @@ impl Channels {
         id: &ChannelId,
         entries: Vec<Entry>,
         statement: wire::Verified<HeadStatement>,
-        grant: Option<(Hash, Vec<u8>)>,
         trust: &Arc<Trust>,
     ) -> Result<Option<Position>, Fault> {
         let (channel, trust) = (id.clone(), Arc::clone(trust));
@@ -254,10 +268,7 @@ impl Channels {
                 }
                 if statement.message().head == *state.applied() {
                     let key = statement_key(&channel, state.applied().position.length);
-                    tx.write(Column::Statements, key, &wire::Bytes(statement.bytes().to_vec()));
-                }
-                if let Some((id, bytes)) = grant {
-                    tx.write(Column::Grants, id.0, &wire::Bytes(bytes));
+                    tx.write(Column::Statements, key, &Bytes(statement.bytes().to_vec()));
                 }
                 Ok::<_, SourceError>((state.applied().position, outcome.len()))
             })

@@ -183,6 +183,7 @@ impl Source {
                 let record =
                     evidence::record::Record::new(&write.released.release, write.released.time);
                 let log_index = tx.log(&record);
+                source.keep_grant(tx, &write.released.release);
                 for (permit, uses) in write.uses {
                     tx.write(Column::Uses, permit.0, uses);
                 }
@@ -241,6 +242,16 @@ impl Source {
                 reply
             }
             Err(declined) => self.decline(request, declined).await,
+        }
+    }
+
+    /// What a release cites must be on disk with it: an evidence bundle is made from it later.
+    fn keep_grant(&self, tx: &mut Transaction<'_>, release: &evidence::record::Release) {
+        let channel = self.channels.channel(&release.channel);
+        if let (Some(id), Some(channel)) = (release.lease, channel)
+            && let Some(grant) = channel.grant(&id)
+        {
+            tx.write(Column::Grants, id.0, &grant);
         }
     }
 

@@ -26,7 +26,7 @@ use crate::{
 };
 
 pub use channels::Channels;
-pub use exchange::StoredRelease;
+pub use exchange::{StoredRelease, release_key};
 
 /// The key that signs one service's credentials, and its chain.
 pub struct CredentialKey {
@@ -161,6 +161,18 @@ impl Source {
         views.sort_by_key(|view| view.id);
         views.truncate(PAGE);
         Ok(views)
+    }
+
+    /// The release of a request, by the id that its recipient chose. Two recipients may have chosen
+    /// the same one; the first by name is given.
+    pub fn release_by_id(&self, id: &Nonce) -> Result<Option<StoredRelease>, Fault> {
+        let read = self.context.committer.read();
+        for recipient in self.recipients()? {
+            if let Some(stored) = read.read(Column::Releases, &release_key(&recipient, id))? {
+                return Ok(Some(stored));
+            }
+        }
+        Ok(None)
     }
 
     /// Every recipient service that anything was released to.

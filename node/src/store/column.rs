@@ -71,7 +71,7 @@ columns! {
     /// Signed head statements. Key: channel, `u64` length of the channel. Value: signed
     /// `HeadStatement`.
     Statements = "statements",
-    /// Leases given and got. Key: SHA-256 of the signed grant. Value: signed `Grant`.
+    /// Source: the leases that releases cite. Key: id of the signed grant. Value: signed `Grant`.
     Grants = "grants",
 
     /// The node's own record store. Key: `text` service, service id, `text` item. Value: the data.

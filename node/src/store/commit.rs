@@ -47,8 +47,8 @@ const RETRY_MS: u64 = 1000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommitError {
     /// Whether the batch was persisted is unknown; asking again (with the same id) tells.
-    #[error("the batch could not be made durable")]
-    Store(#[source] StoreError),
+    #[error("the batch could not be made durable: {0}")]
+    Store(StoreError),
     #[error("the job panicked; nothing of it was written")]
     Panicked,
     #[error("the node is stopping")]
