@@ -3,12 +3,13 @@
 use std::{
     path::PathBuf,
     process::{Child, Command, Stdio},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, bail};
 use node::provider_client::ProviderClient;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::{
     founding::{Founded, Network},
