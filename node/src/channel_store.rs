@@ -16,6 +16,9 @@ use wire::{
 
 use crate::store::{Column, Key, Read, Scan, StoreError, Transaction, TypedRead};
 
+/// Most denies looked at for one pull; they leave as the homes bring them back.
+const DIRECT_DENIES: usize = 4096;
+
 /// A store that fails, as the machines of `consent` know it.
 pub fn store_fault(error: StoreError) -> StoreFault {
     StoreFault(error.to_string())
@@ -66,8 +69,13 @@ pub fn source_pair_key(source: &ServiceName, subject: &ServiceId) -> Key {
     Key::new().text(source).fixed(&subject.0)
 }
 
-pub fn link_key(recipient: &ServiceName, there: &ServiceId, source: &ServiceName) -> Key {
+/// The prefix of all pairs of `source` that claim to be a recipient's citizen.
+pub fn links_prefix(recipient: &ServiceName, there: &ServiceId, source: &ServiceName) -> Key {
     Key::new().text(recipient).fixed(&there.0).text(source)
+}
+
+fn direct_key(channel: &ChannelId, subject: &ServiceId, id: &DecisionId) -> Key {
+    Key::new().text(&channel.source).fixed(&subject.0).fixed(&id.0)
 }
 
 /// What a source knows of one citizen.
@@ -141,29 +149,34 @@ impl SourceStore for SourceChannelStore<'_, '_> {
     }
 
     fn put_link(&mut self, recipient: &ServiceName, there: &ServiceId, subject: &ServiceId) {
-        let key = link_key(recipient, there, &self.channel.source);
+        let key = links_prefix(recipient, there, &self.channel.source).fixed(&subject.0);
         self.tx.write(Column::SourceLinks, key, subject);
     }
 
     fn direct_denies(&self, limit: usize) -> Result<Vec<(DecisionId, Attested)>, StoreFault> {
-        let prefix = channel_key(&self.channel);
-        let scan = Scan::prefix(&prefix, limit);
-        let rows = self.tx.scan_values(Column::DirectDenies, &scan).map_err(store_fault)?;
-        rows.into_iter()
-            .map(|(key, deny)| {
-                let id = key.get(prefix.len()..).unwrap_or_default();
-                let id = wire::Hash::try_from(id).map_err(|error| StoreFault(error.to_string()))?;
-                Ok((id.into(), deny))
-            })
-            .collect()
+        let prefix = Key::new().text(&self.channel.source);
+        let scan = Scan::prefix(&prefix, DIRECT_DENIES);
+        let rows =
+            self.tx.scan_values::<Attested>(Column::DirectDenies, &scan).map_err(store_fault)?;
+        let mut denies = Vec::new();
+        for (key, deny) in rows {
+            let ids = key.get(prefix.len()..).and_then(<[u8]>::split_first_chunk::<32>);
+            let (subject, id) = ids.ok_or_else(|| StoreFault("a key is too short".to_owned()))?;
+            let id = wire::Hash::try_from(id).map_err(|error| StoreFault(error.to_string()))?;
+            let pair = self.pair(&ServiceId(*subject))?;
+            if pair.home.as_ref() == Some(&self.channel.home) && denies.len() < limit {
+                denies.push((id.into(), deny));
+            }
+        }
+        Ok(denies)
     }
 
-    fn put_direct_deny(&mut self, id: &DecisionId, deny: &Attested) {
-        self.tx.write(Column::DirectDenies, channel_key(&self.channel).fixed(&id.0), deny);
+    fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested) {
+        self.tx.write(Column::DirectDenies, direct_key(&self.channel, subject, id), deny);
     }
 
-    fn drop_direct_deny(&mut self, id: &DecisionId) {
-        self.tx.delete(Column::DirectDenies, channel_key(&self.channel).fixed(&id.0));
+    fn drop_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId) {
+        self.tx.delete(Column::DirectDenies, direct_key(&self.channel, subject, id));
     }
 
     fn uses(&self, permit: &DecisionId) -> Result<UseCount, StoreFault> {

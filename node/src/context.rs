@@ -7,7 +7,7 @@ use serde::Serialize;
 use trust::{CertificateKind, Freshness, Trust, member::Member};
 use wire::{
     Bytes, Now, OrganisationId, ServiceName, SignError, Signed, Signer,
-    channel::{ChannelHead, ChannelId, HeadStatement},
+    channel::{ChannelHead, ChannelId, ChannelRefusal, HeadStatement},
     consent::Attested,
     membership::NodeIdentity,
 };
@@ -17,6 +17,7 @@ use crate::{
     entropy::Entropy,
     metrics::Metrics,
     net::{NetError, Network, Protocol},
+    rate::RateLimit,
     store::{CommitError, Committer, StoreError, Transaction, log::Record},
 };
 
@@ -33,6 +34,9 @@ pub struct Context {
     /// Chain and signed descriptor, as hello shows them.
     pub identity: NodeIdentity,
     pub metrics: Metrics,
+    /// How many refused attempts go into the evidence log: anybody can make one, and the log is for
+    /// ever. The rest is counted in the metrics.
+    attempts: RateLimit<()>,
     trust: RwLock<Arc<Trust>>,
     network: OnceLock<Network>,
 }
@@ -54,6 +58,10 @@ pub enum Fault {
     Protocol,
     #[error("the trust list is past its hard expiry")]
     TrustExpired,
+    #[error("the other node does not serve this now: {0:?}")]
+    Refused(ChannelRefusal),
+    #[error("a task of this node failed; nothing of it was done")]
+    Failed,
     #[error("the node is stopping")]
     Stopping,
 }
@@ -84,6 +92,7 @@ impl Context {
             signer: parts.signer,
             identity: parts.identity,
             metrics: parts.metrics,
+            attempts: RateLimit::new(10, 100),
             trust: RwLock::new(Arc::new(parts.trust)),
             network: OnceLock::new(),
         })
@@ -129,7 +138,7 @@ impl Context {
         let network = *self.trust().network();
         tokio::task::spawn_blocking(move || Signed::new(message, &network, &*context.signer))
             .await
-            .map_err(|_| Fault::Stopping)?
+            .map_err(|_| Fault::Failed)?
             .map_err(Fault::from)
     }
 
@@ -179,6 +188,12 @@ impl Context {
         E: Send + 'static,
     {
         Ok(self.committer.submit(job).await?)
+    }
+
+    /// Logs that something handed in was not taken, and counts it.
+    pub async fn log_attempt(&self, record: Record) -> Result<(), Fault> {
+        self.metrics.submissions_refused.inc();
+        if self.attempts.allows(&(), self.now().mono_ms) { self.log(record).await } else { Ok(()) }
     }
 
     /// Logs something that changes no state.

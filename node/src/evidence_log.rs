@@ -4,18 +4,22 @@
 use consent::{HomeEntry, source::AppliedEntry};
 use evidence::record::{
     AttemptRefused, CertificateIssued, EntryAccepted, EntryApplied, NodeStarted, Record,
-    RecordStored, Refusal,
+    RecordStored, Refusal, Release,
 };
 use exchange::Authentic;
+use serde::Serialize;
 use trust::CertificateKind;
 use wire::{
-    Bytes, Hash, ItemType, MessageType, ServiceId, ServiceName, Timestamp,
+    Bytes, Hash, ItemType, MessageType, Nonce, ServiceId, ServiceName, Timestamp,
     channel::{ChannelHead, ChannelId},
     ids::Pair,
 };
 use x509_cert::der::Decode;
 
-use crate::store::{Column, Read, StoreError, TypedRead, log::LogHead};
+use crate::store::{
+    Column, Read, StoreError, TypedRead,
+    log::{self, LogHead},
+};
 
 /// At home: an entry is durable in its channel.
 pub fn accepted(channel: &ChannelId, entry: &HomeEntry, at: Timestamp) -> Record {
@@ -99,6 +103,44 @@ pub fn refusal(request: &Authentic, pair: Option<Pair>, reason: &str, at: Timest
 pub fn node_started(descriptor: Hash, log_size: u64, at: Timestamp) -> Record {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     Record::new(&NodeStarted { version, descriptor: Some(descriptor), log_size }, at)
+}
+
+/// One entry of the log, in words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LogView {
+    pub index: u64,
+    pub kind: String,
+    pub time: Timestamp,
+    /// The request it is about, by the id that its recipient chose.
+    pub request: Option<Nonce>,
+    /// Why something was refused.
+    pub reason: Option<String>,
+}
+
+/// Most entries in one page.
+const PAGE: u64 = 1000;
+
+/// The entries from an index on. Erased records are left out.
+pub fn page(read: &(impl Read + ?Sized), from: u64) -> Result<Vec<LogView>, StoreError> {
+    let end = size(read)?.min(from.saturating_add(PAGE));
+    let mut views = Vec::new();
+    for index in from..end {
+        let Some(stored) = log::record(read, index)? else { continue };
+        let Ok(record) = Record::from_bytes(&stored.record) else { continue };
+        let release = record.body::<Release>().ok();
+        let refusal = record.body::<Refusal>().ok();
+        let attempt = record.body::<AttemptRefused>().ok();
+        views.push(LogView {
+            index,
+            kind: record.kind.to_string(),
+            time: record.time,
+            request: release
+                .map(|release| release.request_nonce)
+                .or(refusal.as_ref().map(|refusal| refusal.request_nonce)),
+            reason: refusal.map(|refusal| refusal.reason).or(attempt.map(|attempt| attempt.reason)),
+        });
+    }
+    Ok(views)
 }
 
 /// How many entries the log has.

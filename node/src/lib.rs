@@ -23,6 +23,7 @@ pub mod keys;
 pub mod metrics;
 pub mod net;
 pub mod provider_client;
+pub mod rate;
 pub mod recipient;
 pub mod run;
 pub mod source;

@@ -9,18 +9,21 @@ use exchange::{Expected, check_presentation, receipt};
 use serde::{Deserialize, Serialize};
 use wire::{
     Bytes, ItemType, Nonce, Purpose, ServiceId, ServiceName, Signed,
-    exchange::{ExchangeMessage, ExchangeReply, Rejection, Request},
+    exchange::{ExchangeMessage, ExchangeReply, Receipt, Rejection, Request},
 };
 
 use crate::{
     context::{Context, Fault},
     net::Protocol,
     source::exchange::rejection_code,
-    store::{Column, TypedRead},
+    store::{Column, Scan, StoreError, Transaction, TypedRead},
 };
 
 /// How long a request is good for: time for a retry after a crash on either side.
 const VALIDITY_MS: u64 = wire::limits::REQUEST_VALIDITY_MS;
+
+/// How often receipts are sent again that the source has not noted.
+const OWED_RECEIPTS: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// What the recipient's own system wants to know.
 #[derive(Debug, Clone)]
@@ -232,25 +235,70 @@ impl Recipient {
             request: Bytes(signed.bytes().to_vec()),
             answer: Answer::Presented { presentation: bytes, items: Bytes(items) },
         };
-        let kept = row.clone();
-        let committed = self.context.commit(move |tx| {
-            let now = tx.wall();
-            tx.log(&Record::new(&received, now));
-            tx.write(Column::Requests, id.0, &kept);
-            Ok::<_, std::convert::Infallible>(())
-        });
-        match committed.await? {
-            Ok(()) => {}
-        }
+        let receipt = receipt(&checked, now);
+        let source = signed.unverified().source.clone();
+        let owed = (source.clone(), receipt.clone());
+        let kept = self
+            .settle(id, row, move |tx| {
+                let now = tx.wall();
+                tx.log(&Record::new(&received, now));
+                tx.write(Column::ReceiptOutbox, id.0, &owed);
+            })
+            .await?;
         self.context.metrics.presentations_received.inc();
-        let receipt = receipt(&checked, self.context.now().wall);
-        let (recipient, source) = (Arc::clone(self), signed.unverified().source.clone());
-        tokio::spawn(async move { recipient.send_receipt(receipt, source).await });
-        self.view(&row)
+        let recipient = Arc::clone(self);
+        tokio::spawn(async move { recipient.send_receipt(id, receipt, source).await });
+        self.view(&kept)
     }
 
-    /// Receipts are the source's evidence: a lost one is sent again with the next retry only.
-    async fn send_receipt(&self, receipt: wire::exchange::Receipt, source: ServiceName) {
+    /// Writes the end of a request, unless it has one: of two answers to the same request the first
+    /// stands. Gives what stands.
+    async fn settle(
+        &self,
+        id: Nonce,
+        row: StoredRequest,
+        also: impl FnOnce(&mut Transaction<'_>) + Send + 'static,
+    ) -> Result<StoredRequest, AskError> {
+        let settled = self.context.commit(move |tx| {
+            let known: Option<StoredRequest> = tx.read(Column::Requests, &id.0)?;
+            if let Some(known) = known.filter(|known| known.answer != Answer::Pending) {
+                return Ok(known);
+            }
+            tx.write(Column::Requests, id.0, &row);
+            also(tx);
+            Ok::<_, StoreError>(row)
+        });
+        Ok(settled.await?.map_err(Fault::from)?)
+    }
+
+    /// Sends the receipts that were owed when the node stopped, and goes on until each is noted.
+    pub fn start(self: &Arc<Self>) {
+        let recipient = Arc::clone(self);
+        tokio::spawn(async move {
+            loop {
+                recipient.send_owed_receipts().await;
+                tokio::time::sleep(OWED_RECEIPTS).await;
+            }
+        });
+    }
+
+    async fn send_owed_receipts(&self) {
+        let owed = {
+            let read = self.context.committer.read();
+            read.scan_values::<(ServiceName, Receipt)>(
+                Column::ReceiptOutbox,
+                &Scan::prefix(&[], 256),
+            )
+        };
+        for (key, (source, receipt)) in owed.unwrap_or_default() {
+            if let Ok(id) = Nonce::try_from(&key[..]) {
+                self.send_receipt(id, receipt, source).await;
+            }
+        }
+    }
+
+    /// A receipt is the source's evidence: it is owed until the source has noted it.
+    async fn send_receipt(&self, id: Nonce, receipt: Receipt, source: ServiceName) {
         let sent = async {
             let signed = self.context.sign(receipt).await?;
             let message = ExchangeMessage::Receipt(Bytes(signed.bytes().to_vec()));
@@ -258,7 +306,15 @@ impl Recipient {
             self.context.ask::<_, ExchangeReply>(&organisation, Protocol::Exchange, &message).await
         };
         match sent.await {
-            Ok(ExchangeReply::Noted) => {}
+            Ok(ExchangeReply::Noted) => {
+                let noted = self.context.commit(move |tx| {
+                    tx.delete(Column::ReceiptOutbox, id.0);
+                    Ok::<_, std::convert::Infallible>(())
+                });
+                if let Err(fault) = noted.await {
+                    tracing::warn!(%fault, "a noted receipt will be sent again");
+                }
+            }
             Ok(reply) => tracing::warn!(%source, ?reply, "a receipt was not noted"),
             Err(fault) => tracing::warn!(%source, %fault, "a receipt could not be sent"),
         }
@@ -279,17 +335,13 @@ impl Recipient {
             rejection,
         };
         let row = StoredRequest { request: Bytes(signed.bytes().to_vec()), answer };
-        let kept = row.clone();
-        let committed = self.context.commit(move |tx| {
-            let now = tx.wall();
-            tx.log(&Record::new(&refused, now));
-            tx.write(Column::Requests, id.0, &kept);
-            Ok::<_, std::convert::Infallible>(())
-        });
-        match committed.await? {
-            Ok(()) => {}
-        }
-        self.view(&row)
+        let kept = self
+            .settle(id, row, move |tx| {
+                let now = tx.wall();
+                tx.log(&Record::new(&refused, now));
+            })
+            .await?;
+        self.view(&kept)
     }
 
     fn view(&self, stored: &StoredRequest) -> Result<Outcome, AskError> {

@@ -148,8 +148,7 @@ impl Node {
         let home = config
             .has_role(Role::Home)
             .then(|| Home::new(Arc::clone(&context), config.lease_ms, desk));
-        let source =
-            credentials.map(|credentials| Source::new(Arc::clone(&context), credentials));
+        let source = credentials.map(|credentials| Source::new(Arc::clone(&context), credentials));
         let recipient =
             config.has_role(Role::Recipient).then(|| Recipient::new(Arc::clone(&context)));
 
@@ -174,6 +173,9 @@ impl Node {
         }
         if let Some(source) = &source {
             source.start();
+        }
+        if let Some(recipient) = &recipient {
+            recipient.start();
         }
 
         let provider = provider::router(provider::Provider {

@@ -174,7 +174,7 @@ fn evaluate_leaf(
     query: &Query<'_>,
     leaf: &ItemType,
 ) -> Result<DecisionId, Refused> {
-    let denies: Vec<_> = (pair.denies.iter())
+    let denies: Vec<_> = (pair.standing_denies())
         .filter(|(_, deny)| scope::covers(&deny.scope, leaf, query.recipient, query.purpose))
         .collect();
     let recorded = query
@@ -247,7 +247,9 @@ fn spent(uses: Uses, valid_from: Timestamp, at: Timestamp, used: UseCount) -> bo
         Uses::Unlimited => false,
         Uses::Once => used.count > 0,
         Uses::Per { count, .. } => {
-            used.period == period(uses, valid_from, at) && used.count >= count
+            // A clock that was set back must not open a period again that is already counted.
+            let period = period(uses, valid_from, at);
+            used.period > period || (used.period == period && used.count >= count)
         }
     }
 }
@@ -265,7 +267,7 @@ pub fn use_after(standing: &StandingPermit, used: UseCount, at: Timestamp) -> Op
     if permit.uses == Uses::Unlimited {
         return None;
     }
-    let period = period(permit.uses, permit.valid_from, at);
+    let period = period(permit.uses, permit.valid_from, at).max(used.period);
     let count = if used.period == period { used.count.saturating_add(1) } else { 1 };
     Some(UseCount { period, count })
 }

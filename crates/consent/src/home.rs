@@ -276,7 +276,8 @@ impl HomeChannel {
         now: Now,
     ) -> Result<Accepted, HomeError> {
         let seq = self.head.position.length;
-        let entry = Entry { seq, kind, subject, scope, body: cbor::to_vec(body).into() };
+        let body = cbor::to_vec(body).into();
+        let entry = Entry { seq, kind, subject, scope, time: now.wall, body };
         store.put_pair(&subject, &pair);
         let entry = self.append_entry(store, entry, decision, now)?;
         Ok(Accepted { entry, known: false })

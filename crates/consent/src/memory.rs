@@ -1,6 +1,6 @@
 //! Both ends' stores as plain maps: for tests, the model checker and the simulator.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use evidence::map::{MapNode, NodeKey};
 use wire::{DecisionId, ServiceId, ServiceName, channel::Entry, consent::Attested};
@@ -23,8 +23,8 @@ pub struct MemoryStore {
     pub home_entries: Vec<HomeEntry>,
     pub source_channel: Option<SourceChannel>,
     pub source_entries: Vec<Entry>,
-    pub links: BTreeMap<(ServiceName, ServiceId), ServiceId>,
-    pub direct_denies: BTreeMap<DecisionId, Attested>,
+    pub links: BTreeSet<(ServiceName, ServiceId, ServiceId)>,
+    pub direct_denies: BTreeMap<(ServiceId, DecisionId), Attested>,
     pub uses: BTreeMap<DecisionId, UseCount>,
 }
 
@@ -81,19 +81,27 @@ impl SourceStore for MemoryStore {
     }
 
     fn put_link(&mut self, recipient: &ServiceName, there: &ServiceId, subject: &ServiceId) {
-        self.links.insert((recipient.clone(), *there), *subject);
+        self.links.insert((recipient.clone(), *there, *subject));
     }
 
     fn direct_denies(&self, limit: usize) -> Result<Vec<(DecisionId, Attested)>, StoreFault> {
-        Ok(self.direct_denies.iter().take(limit).map(|(id, deny)| (*id, deny.clone())).collect())
+        let home = self.source_channel.as_ref().map(|channel| &channel.id().home);
+        let ours = |subject: &ServiceId| {
+            self.pairs.get(subject).is_some_and(|pair| pair.home.as_ref() == home)
+        };
+        Ok((self.direct_denies.iter())
+            .filter(|((subject, _), _)| ours(subject))
+            .take(limit)
+            .map(|((_, id), deny)| (*id, deny.clone()))
+            .collect())
     }
 
-    fn put_direct_deny(&mut self, id: &DecisionId, deny: &Attested) {
-        self.direct_denies.insert(*id, deny.clone());
+    fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested) {
+        self.direct_denies.insert((*subject, *id), deny.clone());
     }
 
-    fn drop_direct_deny(&mut self, id: &DecisionId) {
-        self.direct_denies.remove(id);
+    fn drop_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId) {
+        self.direct_denies.remove(&(*subject, *id));
     }
 
     fn uses(&self, permit: &DecisionId) -> Result<UseCount, StoreFault> {

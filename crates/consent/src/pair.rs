@@ -50,6 +50,9 @@ pub struct StandingDeny {
     /// Who signed it; `None` for an entry that could not be read, applied as a deny of its scope.
     pub key: Option<KeyHash>,
     pub scope: Scope,
+    /// For an entry that could not be read: whose channel it came in. It stands only if that is the
+    /// pair's home, or any municipality could lock out any citizen.
+    pub unreadable_from: Option<OrganisationId>,
 }
 
 /// Why a key may not permit.
@@ -100,7 +103,8 @@ impl PairState {
         let key = admitted.key();
         match verdict {
             Verdict::Deny => {
-                self.denies.insert(admitted.id(), StandingDeny { key: Some(key), scope });
+                let deny = StandingDeny { key: Some(key), scope, unreadable_from: None };
+                self.denies.insert(admitted.id(), deny);
             }
             Verdict::Permit(permit) => {
                 let permit = StandingPermit { key, expressed_by, scope, permit: *permit };
@@ -110,8 +114,16 @@ impl PairState {
     }
 
     /// An entry that could not be read or verified, and is no permit.
-    pub fn apply_unreadable(&mut self, id: DecisionId, scope: Scope) {
-        self.denies.insert(id, StandingDeny { key: None, scope });
+    pub fn apply_unreadable(&mut self, id: DecisionId, scope: Scope, from: OrganisationId) {
+        let deny = StandingDeny { key: None, scope, unreadable_from: Some(from) };
+        self.denies.insert(id, deny);
+    }
+
+    /// The denies that stand, whatever order things came in.
+    pub fn standing_denies(&self) -> impl Iterator<Item = (&DecisionId, &StandingDeny)> {
+        self.denies
+            .iter()
+            .filter(|(_, deny)| deny.unreadable_from.is_none() || deny.unreadable_from == self.home)
     }
 
     pub fn apply_key_begin(&mut self, admitted: &AdmittedKeyBegin) {

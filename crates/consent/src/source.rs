@@ -136,7 +136,15 @@ impl SourceChannel {
         let Absorbed { decision, link, fault } =
             absorb(&self.id, &mut pair, entry, hash, trust, now.wall);
         if let Some(id) = decision {
-            store.drop_direct_deny(&id);
+            if pair.home.as_ref() == Some(&self.id.home) {
+                store.drop_direct_deny(&entry.subject, &id);
+            } else if pair.denies.contains_key(&id) {
+                // A deny that another municipality took: it holds here, and the pair's own home has
+                // to hear of it, or no permit could ever name it.
+                if let Ok(deny) = cbor::from_slice(&entry.body) {
+                    store.put_direct_deny(&entry.subject, &id, &deny);
+                }
+            }
         }
         if let Some((recipient, recipient_subject)) = link {
             store.put_link(&recipient, &recipient_subject, &entry.subject);
@@ -155,8 +163,9 @@ pub struct Absorbed {
     pub fault: Option<String>,
 }
 
-/// Lets one entry of `channel` act on the pair it is about. Who replays a pair's entries gets the
-/// state that the source had: this is what an evidence bundle is checked with.
+/// Lets one entry of `channel` act on the pair it is about, judged at the time that the home put into
+/// its header (never later than `at`). Who replays a pair's entries gets the state that the source
+/// had, however much later: this is what an evidence bundle is checked with.
 pub fn absorb(
     channel: &ChannelId,
     pair: &mut PairState,
@@ -165,7 +174,7 @@ pub fn absorb(
     trust: &Trust,
     at: Timestamp,
 ) -> Absorbed {
-    match read(channel, entry, pair, trust, at) {
+    match read(channel, entry, pair, trust, at.min(entry.time)) {
         Ok(Readable::Decision(admitted)) => absorb_decision(channel, pair, entry, hash, &admitted),
         Ok(Readable::KeyBegin(admitted)) => {
             pair.apply_key_begin(&admitted);
@@ -176,14 +185,20 @@ pub fn absorb(
             Absorbed::default()
         }
         Err(Unreadable { fault, entitled }) => {
-            // Read and verified, but from someone who has no say over this pair: no effect.
-            // Anything else that is no permit is a deny of its scope.
-            if entry.kind != EntryKind::PERMIT && entitled {
-                pair.apply_unreadable(DecisionId(hash.0), entry.scope.clone());
+            // Read and verified, but from someone who has no say over this pair: no effect. A permit
+            // or key-begin would only have opened something: left out, nothing is open. Anything
+            // else is a deny of its scope.
+            let opens = matches!(entry.kind, EntryKind::PERMIT | EntryKind::KEY_BEGIN);
+            if !opens && entitled {
+                apply_unreadable(channel, pair, entry, hash);
             }
             Absorbed { fault: Some(fault), ..Absorbed::default() }
         }
     }
+}
+
+fn apply_unreadable(channel: &ChannelId, pair: &mut PairState, entry: &Entry, hash: &Hash) {
+    pair.apply_unreadable(DecisionId(hash.0), entry.scope.clone(), channel.home.clone());
 }
 
 fn absorb_decision(
@@ -201,14 +216,14 @@ fn absorb_decision(
         if contradicts && entry.kind != EntryKind::PERMIT {
             // A header that says less than the deny must not narrow it, and one that says more is
             // applied as it stands.
-            pair.apply_unreadable(DecisionId(hash.0), entry.scope.clone());
+            apply_unreadable(channel, pair, entry, hash);
         }
         let fault = contradicts.then(|| "the entry's header contradicts its deny".to_owned());
         return Absorbed { decision, link: None, fault };
     }
     let fault = if contradicts {
         if entry.kind != EntryKind::PERMIT {
-            pair.apply_unreadable(DecisionId(hash.0), entry.scope.clone());
+            apply_unreadable(channel, pair, entry, hash);
         }
         Some("the entry's header contradicts its permit")
     } else if pair.home.as_ref() != Some(&channel.home) {
@@ -278,7 +293,7 @@ pub fn accept_direct_deny(
     }
     pair.apply_decision(deny);
     store.put_pair(&subject, &pair);
-    store.put_direct_deny(&deny.id(), deny.submission());
+    store.put_direct_deny(&subject, &deny.id(), deny.submission());
     Ok(true)
 }
 

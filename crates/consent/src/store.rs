@@ -82,16 +82,18 @@ pub trait SourceStore: ChannelStore {
     fn put_channel(&mut self, channel: &SourceChannel);
     fn put_entry(&mut self, entry: &Entry);
     /// Which pair of this source is meant by a recipient's id: from the link of an applied permit.
+    /// Several may claim it; whoever looks it up has to see all of them.
     fn put_link(
         &mut self,
         recipient: &ServiceName,
         recipient_subject: &ServiceId,
         subject: &ServiceId,
     );
-    /// Denies handed straight to this source, until the channel brings them.
+    /// Denies that came another way and that this channel's home has to hear of: those of the pairs
+    /// whose home it is, until the channel brings them.
     fn direct_denies(&self, limit: usize) -> Result<Vec<(DecisionId, Attested)>, StoreFault>;
-    fn put_direct_deny(&mut self, id: &DecisionId, deny: &Attested);
-    fn drop_direct_deny(&mut self, id: &DecisionId);
+    fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested);
+    fn drop_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId);
     fn uses(&self, permit: &DecisionId) -> Result<UseCount, StoreFault>;
     fn put_uses(&mut self, permit: &DecisionId, uses: UseCount);
 }

@@ -186,7 +186,7 @@ impl TestHome {
         body: &Attested,
     ) {
         let seq = self.entries.len() as u64;
-        let entry = Entry { seq, kind, subject, scope, body: Bytes(cbor::to_vec(body)) };
+        let entry = Entry { seq, kind, subject, scope, time: NOW, body: Bytes(cbor::to_vec(body)) };
         self.entries.push(RegisterEntry { entry, decision: None, status: InForce::Accepted });
     }
 

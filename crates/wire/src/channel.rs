@@ -47,13 +47,16 @@ pub struct Entry {
     /// The pair's service id at the channel's source.
     pub subject: ServiceId,
     pub scope: Scope,
+    /// When the home accepted it. Certificates in the body are judged at this time, so that whoever
+    /// replays the channel years later, a rebuilt source or an evidence bundle, comes to the same.
+    pub time: Timestamp,
     pub body: Bytes,
 }
 
 impl Entry {
-    /// The deterministic CBOR of the header: `[seq, kind, subject, scope]`.
+    /// The deterministic CBOR of the header: `[seq, kind, subject, scope, time]`.
     pub fn header(&self) -> Vec<u8> {
-        cbor::to_vec(&(self.seq, self.kind, self.subject, &self.scope))
+        cbor::to_vec(&(self.seq, self.kind, self.subject, &self.scope, self.time))
     }
 
     /// Commits to header and body separately, so that a proof can leave a body out.

@@ -139,7 +139,9 @@ pub enum InForce {
 #[serde(deny_unknown_fields)]
 pub struct DecisionReply {
     pub decision: DecisionId,
-    pub seq: u64,
+    /// Its place in the channel; `None` if this node is not the pair's home and relayed a deny to the
+    /// source, where it holds.
+    pub seq: Option<u64>,
     pub status: InForce,
 }
 

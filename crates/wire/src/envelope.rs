@@ -345,6 +345,12 @@ impl<M: Message> MultiSigned<M> {
         &self.message
     }
 
+    /// How many signatures it carries, of whatever keys. More than [`Self::signers`] gives means that
+    /// some bytes of it are vouched for by nobody.
+    pub fn signatures(&self) -> usize {
+        self.cose.signatures.len()
+    }
+
     /// SHA-256 of the payload: how lists refer to each other, and for a genesis root the network id.
     pub fn payload_hash(&self) -> Hash {
         sha256(self.cose.payload.as_deref().unwrap_or_default())

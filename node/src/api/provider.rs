@@ -20,7 +20,7 @@ use crate::{
     context::Context,
     metrics,
     recipient::{Ask, AskError, Outcome, Recipient},
-    source::{Source, records},
+    source::{Source, exchange::rejection_code, records},
 };
 
 /// What the provider API speaks for.
@@ -41,6 +41,7 @@ pub fn router(provider: Provider) -> Router {
         .route("/v1/records/{organisation}/{service}/{subject}/{item}", put(put_record))
         .route("/v1/releases", get(releases))
         .route("/v1/leases", get(leases))
+        .route("/v1/log", get(log))
         .route("/v1/peers", get(peers))
         .route_layer(middleware::from_fn_with_state(provider.clone(), require_api_key));
     Router::new()
@@ -150,7 +151,7 @@ fn presented(id: Nonce, outcome: Outcome) -> Result<Json<Presented>, Problem> {
             "rejected",
             "The source did not take the request",
         )
-        .detail(format!("{rejection:?}"))
+        .detail(rejection_code(rejection))
         .about(id)),
     }
 }
@@ -194,6 +195,22 @@ async fn releases(
 ) -> Result<Response, Problem> {
     let Query(page) = page.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
     Ok(Json(source(&provider)?.releases(page.after)?).into_response())
+}
+
+#[derive(Debug, Deserialize)]
+struct LogPage {
+    /// The index at which the page begins.
+    #[serde(default)]
+    from: u64,
+}
+
+/// A page of the evidence log, in words: for the operator, and for reconciling.
+async fn log(
+    State(provider): State<Provider>,
+    Query(page): Query<LogPage>,
+) -> Result<Response, Problem> {
+    let read = provider.context.committer.read();
+    Ok(Json(crate::evidence_log::page(&*read, page.from)?).into_response())
 }
 
 async fn leases(State(provider): State<Provider>) -> Result<Response, Problem> {

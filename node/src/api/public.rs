@@ -116,7 +116,10 @@ async fn decision(State(public): State<Public>, body: Body) -> Result<Cbor, Prob
 
 async fn key(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
     let reply = home(&public)?.change_key(read::<Attested>(&body)?).await?;
-    Ok(Cbor::of(&crate::wallet_client::KeyReply { seq: reply.seq, status: reply.status }))
+    Ok(Cbor::of(&crate::wallet_client::KeyReply {
+        seq: reply.seq.unwrap_or_default(),
+        status: reply.status,
+    }))
 }
 
 async fn register(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
@@ -170,9 +173,7 @@ impl From<RecordError> for Problem {
             RecordError::Fault(fault) => fault.into(),
             RecordError::UnknownService => Self::not_found("no such service at this node"),
             RecordError::UnknownItem(_) | RecordError::NotJson => Self::malformed(error),
-            RecordError::TooLarge => {
-                Self::too_large(error)
-            }
+            RecordError::TooLarge => Self::too_large(error),
             _ => Self::refused(error),
         }
     }

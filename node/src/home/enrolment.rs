@@ -167,7 +167,7 @@ impl Home {
                 .map_err(|error| Fault::Sign(wire::SignError(error.to_string())))?;
             Ok::<_, EnrolmentRefused>((certificate, key, evidence, y))
         });
-        let (certificate, key, evidence, y) = match issued.await.map_err(|_| Fault::Stopping)? {
+        let (certificate, key, evidence, y) = match issued.await.map_err(|_| Fault::Failed)? {
             Ok(issued) => issued,
             Err(refused) => return self.refuse_enrolment(refused).await,
         };
@@ -223,7 +223,7 @@ impl Home {
             .map(|issued| (issued.certificate, checked))
         });
         let (certificate, checked) =
-            match issued.await.map_err(|_| Fault::Stopping)?.map_err(EnrolmentRefused::Issuing) {
+            match issued.await.map_err(|_| Fault::Failed)?.map_err(EnrolmentRefused::Issuing) {
                 Ok(issued) => issued,
                 Err(refused) => return self.refuse_enrolment(refused).await,
             };
@@ -311,7 +311,7 @@ impl Home {
             until: verified.not_after(),
             time: now,
         };
-        match self.begin_key(begin).await {
+        match self.begin_key(begin, &key.key_hash()).await {
             Ok(_) => Ok(true),
             Err(SubmissionError::Fault(fault)) => Err(fault.into()),
             Err(refused) => {
@@ -330,12 +330,11 @@ impl Home {
         );
         if !unread {
             tracing::info!(reason = %refused, "an enrolment was refused");
-            self.context.metrics.submissions_refused.inc();
             let now = self.context.now().wall;
             let nobody = wire::Hash([0; 32]);
             let what = wire::MessageType::Enrolment;
             let record = evidence_log::attempt_refused(what, nobody, &refused.to_string(), now);
-            self.context.log(record).await?;
+            self.context.log_attempt(record).await?;
         }
         Err(refused)
     }

@@ -1,15 +1,15 @@
 //! The consent register (同意台帳): what wallets hand in, and what they read back.
 
 use consent::{
-    AdmissionError, AdmittedKeyBegin, AdmittedKeyEnd, PairState, PairThread,
+    AdmissionError, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, PairState, PairThread,
     admission::ReadDecision,
     home::{Accepted, HomeError, in_force},
 };
 use trust::LeafSubject;
 use wire::{
     ServiceId, Signed,
-    channel::ChannelId,
-    citizen::{DecisionReply, PairRegister, RegisterEntry, WalletQuery},
+    channel::{ChannelId, ChannelReply, ChannelRequest},
+    citizen::{DecisionReply, InForce, PairRegister, RegisterEntry, WalletQuery},
     consent::{Attested, KeyBegin, KeyEnd},
     ids::Pair,
     registry::MessageType,
@@ -20,6 +20,7 @@ use crate::{
     channel_store::{HomeChannelStore, entry_key, subject_key},
     context::Fault,
     evidence_log,
+    net::Protocol,
     store::{Column, Transaction, TypedRead},
 };
 
@@ -41,6 +42,15 @@ pub enum SubmissionError {
     OtherCitizen,
     #[error(transparent)]
     Fault(#[from] Fault),
+}
+
+impl From<HomeError> for SubmissionError {
+    fn from(error: HomeError) -> Self {
+        match error {
+            HomeError::Store(fault) => Self::Fault(fault.into()),
+            error => Self::Standing(error.to_string()),
+        }
+    }
 }
 
 impl SubmissionError {
@@ -67,8 +77,20 @@ impl Home {
                 return self.refuse(MessageType::Decision, wire::Hash(id.0), error.into()).await;
             }
         };
+        if admitted.is_deny() && state.home.is_none() {
+            // Another municipality's citizen: the source has to hear of it, and through the source
+            // the pair's own home. If it cannot now, the deny goes through our own channel, later.
+            match self.relay(&pair, id, submission).await {
+                Ok(reply) => return Ok(reply),
+                Err(fault) => {
+                    tracing::info!(source = %pair.source, %fault, "a deny was not relayed")
+                }
+            }
+        }
         let accepted = self
-            .accept(channel, move |home, store, now| home.accept_decision(store, &admitted, now))
+            .accept(channel, move |home, store, now| {
+                Ok(home.accept_decision(store, &admitted, now)?)
+            })
             .await;
         match accepted {
             Ok(accepted) => {
@@ -79,49 +101,81 @@ impl Home {
         }
     }
 
-    /// Takes a key-begin or key-end that a standing key of the pair signed.
+    /// Hands a deny on to its source, where it holds once that has said so.
+    async fn relay(
+        &self,
+        pair: &Pair,
+        decision: wire::DecisionId,
+        deny: Attested,
+    ) -> Result<DecisionReply, Fault> {
+        let source = pair.source.organisation();
+        let message = ChannelRequest::Relay(deny);
+        match self.context.ask(&source, Protocol::Channel, &message).await? {
+            ChannelReply::Relayed => {
+                let status = InForce::Acknowledged(self.context.now().wall);
+                Ok(DecisionReply { decision, seq: None, status })
+            }
+            ChannelReply::Refused(refusal) => Err(Fault::Refused(refusal)),
+            ChannelReply::Applied(_) | ChannelReply::Pulled(_) => Err(Fault::Protocol),
+        }
+    }
+
+    /// Takes a key-begin or key-end that a standing key of the pair signed. Who may approve is asked
+    /// inside the commit: of two phones that end each other only one can.
     pub async fn change_key(&self, submission: Attested) -> Result<DecisionReply, SubmissionError> {
         let trust = self.context.live_trust()?;
-        let now = self.context.now().wall;
         if let Ok(begin) = Signed::<KeyBegin>::decode(&submission.object, trust.network()) {
-            let (channel, id) = (self.channel(&begin.unverified().pair), begin.id());
-            let state = self.pair_state(&channel, &begin.unverified().pair.subject)?;
-            let begin = AdmittedKeyBegin::admit(&submission, &channel, &state, &trust, now);
-            return match begin {
-                Ok(begin) => {
-                    let accepted = self.accept(channel, move |home, store, now| {
-                        home.accept_key_begin(store, &begin, now)
-                    });
-                    Ok(self.reply(&accepted.await?))
-                }
-                Err(error) => self.refuse(MessageType::KeyBegin, id, error.into()).await,
+            let pair = begin.unverified().pair.clone();
+            return match self.accept_begin(pair, submission).await {
+                Ok(accepted) => Ok(self.reply(&accepted)),
+                Err(error) => self.refuse(MessageType::KeyBegin, begin.id(), error).await,
             };
         }
         let end = Signed::<KeyEnd>::decode(&submission.object, trust.network())
             .map_err(|_| SubmissionError::Malformed("neither a key-begin nor a key-end"))?;
-        let (channel, id) = (self.channel(&end.unverified().pair), end.id());
-        let state = self.pair_state(&channel, &end.unverified().pair.subject)?;
-        match AdmittedKeyEnd::admit(&submission, &channel, &state, &trust, now) {
-            Ok(end) => {
-                let accepted = self
-                    .accept(channel, move |home, store, now| home.accept_key_end(store, &end, now));
-                Ok(self.reply(&accepted.await?))
-            }
-            Err(error) => self.refuse(MessageType::KeyEnd, id, error.into()).await,
+        let channel = self.channel(&end.unverified().pair);
+        let (id, subject) = (channel.clone(), end.unverified().pair.subject);
+        let accepted = self
+            .accept(channel, move |home, store, now| {
+                let pair = store.pair(&subject).map_err(HomeError::from)?;
+                let end = AdmittedKeyEnd::admit(&submission, &id, &pair, &trust, now.wall)?;
+                Ok(home.accept_key_end(store, &end, now)?)
+            })
+            .await;
+        match accepted {
+            Ok(accepted) => Ok(self.reply(&accepted)),
+            Err(error) => self.refuse(MessageType::KeyEnd, end.id(), error).await,
         }
     }
 
-    /// Begins a key that this home itself approves, after fresh proofing.
-    pub(super) async fn begin_key(&self, begin: KeyBegin) -> Result<Accepted, SubmissionError> {
-        let trust = self.context.live_trust()?;
-        let channel = self.channel(&begin.pair);
-        let subject = begin.pair.subject;
+    /// Begins a key that this home itself approves, after fresh proofing. `None` if it had begun.
+    pub(super) async fn begin_key(
+        &self,
+        begin: KeyBegin,
+        key: &wire::KeyHash,
+    ) -> Result<Option<Accepted>, SubmissionError> {
+        let pair = begin.pair.clone();
+        if self.pair_state(&self.channel(&pair), &pair.subject)?.keys.contains_key(key) {
+            return Ok(None);
+        }
         let submission = self.context.attest(begin).await?;
-        let state = self.pair_state(&channel, &subject)?;
-        let now = self.context.now().wall;
-        let begin = AdmittedKeyBegin::admit(&submission, &channel, &state, &trust, now)?;
-        self.accept(channel, move |home, store, now| home.accept_key_begin(store, &begin, now))
-            .await
+        self.accept_begin(pair, submission).await.map(Some)
+    }
+
+    async fn accept_begin(
+        &self,
+        pair: Pair,
+        submission: Attested,
+    ) -> Result<Accepted, SubmissionError> {
+        let trust = self.context.live_trust()?;
+        let channel = self.channel(&pair);
+        let id = channel.clone();
+        self.accept(channel, move |home, store, now| {
+            let state = store.pair(&pair.subject).map_err(HomeError::from)?;
+            let begin = AdmittedKeyBegin::admit(&submission, &id, &state, &trust, now.wall)?;
+            Ok(home.accept_key_begin(store, &begin, now)?)
+        })
+        .await
     }
 
     /// The register of one pair, for whoever holds a key certified for it.
@@ -183,7 +237,7 @@ impl Home {
             &mut consent::home::HomeChannel,
             &mut HomeChannelStore<'_, '_>,
             wire::Now,
-        ) -> Result<Accepted, HomeError>
+        ) -> Result<Accepted, SubmissionError>
         + Send
         + 'static,
     ) -> Result<Accepted, SubmissionError> {
@@ -192,7 +246,7 @@ impl Home {
         let accepted = self
             .context
             .commit(move |tx: &mut Transaction<'_>| {
-                let mut home = load_channel(tx, &network, &id)?;
+                let mut home = load_channel(tx, &network, &id).map_err(HomeError::from)?;
                 let now = tx.now();
                 let mut store = HomeChannelStore { tx, channel: id.clone() };
                 let accepted = job(&mut home, &mut store, now)?;
@@ -200,17 +254,11 @@ impl Home {
                     tx.log(&evidence_log::accepted(&id, &accepted.entry, now.wall));
                     tx.hurry_checkpoint();
                 }
-                Ok::<_, HomeError>(accepted)
+                Ok::<_, SubmissionError>(accepted)
             })
-            .await?;
-        match accepted {
-            Ok(accepted) => {
-                self.pusher.wake(&channel);
-                Ok(accepted)
-            }
-            Err(HomeError::Store(fault)) => Err(Fault::Channel(fault).into()),
-            Err(error) => Err(SubmissionError::Standing(error.to_string())),
-        }
+            .await??;
+        self.pusher.wake(&channel);
+        Ok(accepted)
     }
 
     /// Logs why something rightly made was not taken, and gives the error on.
@@ -223,9 +271,8 @@ impl Home {
         if error.is_refusal() {
             let now = self.context.now().wall;
             tracing::info!(%what, reason = %error, "a submission was refused");
-            self.context.metrics.submissions_refused.inc();
             self.context
-                .log(evidence_log::attempt_refused(what, id, &error.to_string(), now))
+                .log_attempt(evidence_log::attempt_refused(what, id, &error.to_string(), now))
                 .await?;
         }
         Err(error)
@@ -235,6 +282,6 @@ impl Home {
         let entry = &accepted.entry;
         let id = entry.decision.unwrap_or(wire::DecisionId(entry.entry.hash().0));
         let status = in_force(entry, self.context.now().wall);
-        DecisionReply { decision: id, seq: entry.entry.seq, status }
+        DecisionReply { decision: id, seq: Some(entry.entry.seq), status }
     }
 }

@@ -32,6 +32,11 @@ use crate::{
 
 /// The pause after a pull that failed.
 const RETRY: Duration = Duration::from_millis(500);
+/// The least time between two pulls that brought nothing.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Leases outside of this are a fault of the home: shorter ones would keep both busy, longer ones
+/// would leave a deny without effect for longer than anybody could be told.
+const LEASES_MS: std::ops::RangeInclusive<u64> = 2_000..=24 * 60 * 60 * 1000;
 
 /// One channel as a running source sees it. The lease lives here, in memory, and nowhere else.
 pub struct Channel {
@@ -40,6 +45,8 @@ pub struct Channel {
     /// The signed grants behind the lease and the one before it, newest first, with their ids: kept
     /// on disk once a release cites them. A release may just be committing on the earlier one.
     grants: Mutex<Vec<(Hash, Bytes)>>,
+    /// Why the last pull failed, if it did: for the operator.
+    fault: Mutex<Option<String>>,
     /// Pull now: entries are missing, or a direct deny is waiting.
     hurry: Notify,
 }
@@ -60,7 +67,13 @@ pub struct LeaseStatus {
 impl Channel {
     fn new(id: ChannelId) -> Arc<Self> {
         let keeper = Mutex::new(LeaseKeeper::new(id.clone()));
-        Arc::new(Self { id, keeper, grants: Mutex::new(Vec::new()), hurry: Notify::new() })
+        Arc::new(Self {
+            id,
+            keeper,
+            grants: Mutex::new(Vec::new()),
+            fault: Mutex::new(None),
+            hurry: Notify::new(),
+        })
     }
 
     fn keeper(&self) -> std::sync::MutexGuard<'_, LeaseKeeper> {
@@ -78,6 +91,16 @@ impl Channel {
         grants.iter().find(|(of, _)| of == id).map(|(_, bytes)| bytes.clone())
     }
 
+    /// Notes how the last pull went; says whether that is news.
+    fn note_fault(&self, fault: Option<String>) -> bool {
+        let mut last = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *last, fault.clone()) != fault
+    }
+
+    fn last_fault(&self) -> Option<String> {
+        self.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn keep_grant(&self, id: Hash, bytes: Bytes) {
         let mut grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
         grants.insert(0, (id, bytes));
@@ -87,6 +110,13 @@ impl Channel {
     pub fn pull_now(&self) {
         self.hurry.notify_one();
     }
+}
+
+/// Whether to pull again at once.
+enum Progress {
+    /// More entries wait at the home.
+    More,
+    Done,
 }
 
 /// All channels of this node's services: one for each home and service.
@@ -139,7 +169,10 @@ impl Channels {
                     applied: position.length,
                     live: lease.is_ok(),
                     until: lease.as_ref().ok().map(Lease::runs_until),
-                    reason: lease.err().map(|reason| reason.to_string()),
+                    reason: lease.err().map(|reason| match channel.last_fault() {
+                        Some(fault) => format!("{reason}; last pull: {fault}"),
+                        None => reason.to_string(),
+                    }),
                 })
             })
             .collect()
@@ -148,15 +181,23 @@ impl Channels {
     async fn pull_for_ever(self: Arc<Self>, channel: Arc<Channel>) {
         loop {
             let pause = match self.pull_once(&channel).await {
-                Ok(true) => Duration::ZERO,
-                Ok(false) => {
+                Ok(Progress::More) => {
+                    channel.note_fault(None);
+                    continue;
+                }
+                Ok(Progress::Done) => {
+                    channel.note_fault(None);
                     let next = channel.keeper().next_pull_ms();
-                    Duration::from_millis(next.saturating_sub(self.context.now().mono_ms))
+                    let due = next.saturating_sub(self.context.now().mono_ms);
+                    Duration::from_millis(due).max(PAUSE)
                 }
                 Err(Fault::Stopping) => return,
                 Err(fault) => {
-                    tracing::debug!(home = %channel.id.home, %fault, "pull failed, trying again");
                     self.context.metrics.pull_failures.inc();
+                    if channel.note_fault(Some(fault.to_string())) {
+                        let (home, source) = (&channel.id.home, &channel.id.source);
+                        tracing::warn!(%home, %source, %fault, "pulls fail, trying again");
+                    }
                     RETRY
                 }
             };
@@ -164,8 +205,8 @@ impl Channels {
         }
     }
 
-    /// One pull and what it brings. Says whether more is waiting at the home.
-    async fn pull_once(&self, channel: &Channel) -> Result<bool, Fault> {
+    /// One pull and what it brings.
+    async fn pull_once(&self, channel: &Channel) -> Result<Progress, Fault> {
         let context = &self.context;
         let nonce = Nonce(context.entropy.array());
         let pull = self.next_pull(&channel.id, nonce).await?;
@@ -180,7 +221,8 @@ impl Channels {
                 tracing::error!(home = %channel.id.home, "the home's history differs from ours: releasing nothing");
                 return Err(Fault::Protocol);
             }
-            _ => return Err(Fault::Protocol),
+            ChannelReply::Refused(refusal) => return Err(Fault::Refused(refusal)),
+            ChannelReply::Applied(_) | ChannelReply::Relayed => return Err(Fault::Protocol),
         };
         let home = context.network()?.member(&channel.id.home).await?;
         let trust = context.live_trust()?;
@@ -188,6 +230,10 @@ impl Channels {
             verify_by::<Grant>(&pulled.grant, &home, &trust).map_err(|_| Fault::Protocol)?;
         let statement = verify_by::<HeadStatement>(&pulled.statement, &home, &trust)
             .map_err(|_| Fault::Protocol)?;
+        if !LEASES_MS.contains(&grant.message().granted_ms) {
+            return Err(Fault::Protocol);
+        }
+        let brought = !pulled.entries.is_empty();
         let applied = self.apply(&channel.id, pulled.entries, statement, &trust).await?;
         if applied.is_none() {
             channel.keeper().revoke();
@@ -198,7 +244,8 @@ impl Channels {
         channel.keeper().granted(grant.message(), grant.id()).map_err(|_| Fault::Protocol)?;
         context.metrics.leases_received.inc();
         let behind = applied.is_some_and(|at| at.length < grant.message().head.position.length);
-        Ok(behind)
+        // A home that says there is more and sends nothing is asked again at its pace, not at ours.
+        Ok(if behind && brought { Progress::More } else { Progress::Done })
     }
 
     async fn next_pull(&self, id: &ChannelId, nonce: Nonce) -> Result<Pull, Fault> {

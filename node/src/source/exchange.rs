@@ -18,17 +18,21 @@ use trust::member::Member;
 use wire::{
     Bytes, DecisionId, ItemType, Nonce, Now, ServiceId, ServiceName,
     channel::ChannelId,
+    consent::Recipient,
     exchange::{ExchangeMessage, ExchangeReply, Rejection, Request},
     ids::Pair,
 };
 
 use super::{Source, channels, records};
 use crate::{
-    channel_store::{link_key, source_pair},
+    channel_store::{links_prefix, source_pair},
     context::Fault,
     evidence_log,
-    store::{Column, Key, Read, StoreError, Transaction, TypedRead},
+    store::{Column, Key, Read, Scan, StoreError, Transaction, TypedRead},
 };
+
+/// Most pairs that are looked at for one id of a recipient's.
+const LINKS: usize = 16;
 
 /// A release as it is kept: what a retry is answered with and a bundle is made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +91,11 @@ impl Source {
         from: &Member,
         message: ExchangeMessage,
     ) -> ExchangeReply {
+        if !self.rate.allows(&from.organisation, self.context.now().mono_ms) {
+            let code = rejection_code(Rejection::Busy);
+            self.context.metrics.refusals.with_label_values(&[code]).inc();
+            return ExchangeReply::Rejected(Rejection::Busy);
+        }
         match message {
             ExchangeMessage::Request(bytes) => {
                 let started = self.context.now();
@@ -122,6 +131,11 @@ impl Source {
                 return ExchangeReply::Rejected(rejection);
             }
         };
+        if request.request().present_consent.is_some() {
+            // To leave it out and evaluate the rest would answer another question.
+            tracing::info!(recipient = %from.organisation, "a present-consent is not served yet");
+            return ExchangeReply::Rejected(Rejection::Malformed);
+        }
         match self.release(&request).await {
             Ok(Ok(committed)) => self.send(&request, committed).await,
             Ok(Err(declined)) => self.decline(&request, declined).await,
@@ -157,7 +171,7 @@ impl Source {
             let unsigned = allowed.prepare(records, &chain, seed, at)?;
             Ok::<_, exchange::PrepareError>(unsigned.sign(&*signer))
         });
-        match prepared.await.map_err(|_| Fault::Stopping)? {
+        match prepared.await.map_err(|_| Fault::Failed)? {
             Ok(prepared) => self.commit_release(prepared?).await,
             Err(exchange::PrepareError::Declined(declined)) => Ok(Err(declined)),
             Err(error) => {
@@ -267,7 +281,8 @@ impl Source {
         self.context.metrics.refusals.with_label_values(&[code]).inc();
         let asked = request.request();
         tracing::info!(recipient = %asked.recipient, source = %asked.source, reason = code, "refused");
-        let pair = self.linked(&*self.context.committer.read(), asked).ok().flatten();
+        let now = self.context.now().wall;
+        let pair = self.linked(&*self.context.committer.read(), asked, now).ok().flatten();
         let pair = pair.map(|subject| Pair { source: asked.source.clone(), subject });
         let record = evidence_log::refusal(request, pair, code, self.context.now().wall);
         if let Err(fault) = self.context.log(record).await {
@@ -294,7 +309,7 @@ impl Source {
             channel: None,
             now,
         };
-        let Some(subject) = self.linked(read, asked)? else { return Ok(facts) };
+        let Some(subject) = self.linked(read, asked, now.wall)? else { return Ok(facts) };
         let pair = source_pair(read, &asked.source, &subject)?;
         for (permit, standing) in &pair.permits {
             if standing.permit.uses != wire::consent::Uses::Unlimited
@@ -316,13 +331,39 @@ impl Source {
         Ok(facts)
     }
 
-    /// Whom the recipient means: from the link of a permit that was applied.
+    /// Whom the recipient means. Several pairs may be linked to the id, through a CA that attests
+    /// what is not so: then only one that a standing permit opens to this very id counts, and if
+    /// there are two of those, none does. Better no record than another person's.
     fn linked(
         &self,
         read: &(impl Read + ?Sized),
         asked: &Request,
+        at: wire::Timestamp,
     ) -> Result<Option<ServiceId>, StoreError> {
-        read.read(Column::SourceLinks, &link_key(&asked.recipient, &asked.subject, &asked.source))
+        let prefix = links_prefix(&asked.recipient, &asked.subject, &asked.source);
+        let linked =
+            read.scan_values::<ServiceId>(Column::SourceLinks, &Scan::prefix(&prefix, LINKS))?;
+        let subjects: Vec<_> = linked.into_iter().map(|(_, subject)| subject).collect();
+        if subjects.len() < 2 {
+            return Ok(subjects.first().copied());
+        }
+        let mut opened = Vec::new();
+        for subject in &subjects {
+            let pair = source_pair(read, &asked.source, subject)?;
+            let opens = pair.permits.iter().any(|(id, standing)| {
+                standing.permit.recipient_subject == asked.subject
+                    && standing.scope.recipient == Recipient::Service(asked.recipient.clone())
+                    && pair.key_stands(id, standing, at).is_ok()
+            });
+            if opens {
+                opened.push(*subject);
+            }
+        }
+        if opened.len() > 1 || subjects.len() == LINKS {
+            tracing::error!(recipient = %asked.recipient, "several citizens are linked to one id: refused");
+            return Ok(None);
+        }
+        Ok(opened.first().or(subjects.first()).copied())
     }
 
     fn fetch(

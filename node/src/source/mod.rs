@@ -11,7 +11,7 @@ use consent::{admission::ReadDecision, source::accept_direct_deny};
 use serde::Serialize;
 use trust::member::Member;
 use wire::{
-    Bytes, Hash, Nonce, ServiceName, Signer, Timestamp,
+    Bytes, Hash, Nonce, OrganisationId, ServiceName, Signer, Timestamp,
     channel::{ChannelId, ChannelRefusal, ChannelReply, ChannelRequest},
     consent::Attested,
     registry::MessageType,
@@ -22,6 +22,7 @@ use crate::{
     context::{Context, Fault},
     evidence_log,
     home::register::SubmissionError,
+    rate::RateLimit,
     store::{Column, Key, Scan, TypedRead},
 };
 
@@ -38,7 +39,12 @@ pub struct Source {
     pub(crate) context: Arc<Context>,
     pub channels: Arc<Channels>,
     credentials: BTreeMap<ServiceName, CredentialKey>,
+    /// How many exchange messages each member may send.
+    rate: RateLimit<OrganisationId>,
 }
+
+/// More than a large hospital asks in an emergency, and no more than one core signs.
+const MESSAGES_PER_SECOND: u64 = 10_000;
 
 /// One release, as an operator sees it.
 #[derive(Debug, Serialize)]
@@ -61,7 +67,8 @@ impl Source {
         credentials: BTreeMap<ServiceName, CredentialKey>,
     ) -> Arc<Self> {
         let channels = Channels::new(Arc::clone(&context));
-        Arc::new(Self { context, channels, credentials })
+        let rate = RateLimit::new(MESSAGES_PER_SECOND, 2 * MESSAGES_PER_SECOND);
+        Arc::new(Self { context, channels, credentials, rate })
     }
 
     pub fn start(&self) {
@@ -106,11 +113,11 @@ impl Source {
                     &error.to_string(),
                     context.now().wall,
                 );
-                context.log(record).await?;
+                context.log_attempt(record).await?;
                 return Err(error.into());
             }
         };
-        // It goes back to the pair's home; a citizen without one here has no permits either.
+        // It goes to the pair's home with the next pull, as soon as there is one.
         let home = state.home.clone().unwrap_or_else(|| context.organisation.clone());
         let channel = ChannelId { home, source: pair.source };
         let id = channel.clone();
@@ -120,7 +127,7 @@ impl Source {
                 let mut store = SourceChannelStore { tx, channel: id.clone() };
                 let new = accept_direct_deny(&mut store, &deny)?;
                 if new {
-                    let entry = direct_entry(&deny);
+                    let entry = direct_entry(&deny, now);
                     let accepted = evidence::record::EntryAccepted::new(&id, &entry);
                     store.tx.log(&evidence::record::Record::new(&accepted, now));
                     store.tx.hurry_checkpoint();
@@ -195,12 +202,13 @@ impl Source {
 }
 
 /// The entry that the channel will bring for a direct deny, but for its number: what the log names.
-fn direct_entry(deny: &consent::AdmittedDecision) -> wire::channel::Entry {
+fn direct_entry(deny: &consent::AdmittedDecision, time: Timestamp) -> wire::channel::Entry {
     wire::channel::Entry {
         seq: u64::MAX,
         kind: wire::channel::EntryKind::DENY,
         subject: deny.decision().pair.subject,
         scope: deny.decision().scope.clone(),
+        time,
         body: wire::cbor::to_vec(deny.submission()).into(),
     }
 }

@@ -105,9 +105,8 @@ pub async fn submit(context: &Arc<Context>, submission: Attested) -> Result<(), 
     if !own {
         let error = RecordError::OtherCitizen;
         tracing::info!(what = %MessageType::RecordSubmission, reason = %error, "a submission was refused");
-        context.metrics.submissions_refused.inc();
         context
-            .log(evidence_log::attempt_refused(
+            .log_attempt(evidence_log::attempt_refused(
                 MessageType::RecordSubmission,
                 id,
                 &error.to_string(),

@@ -61,11 +61,12 @@ columns! {
     SourceThreads = "source-threads",
     /// Source: its copy of the Merkle map. Key: channel, `bytes` node of the map. Value: map node.
     SourceMap = "source-map",
-    /// Source: who a recipient's citizen is here. Key: `text` recipient service, service id at the
-    /// recipient, `text` source service. Value: service id at the source.
+    /// Source: who a recipient's citizen is here, by every link that came. Key: `text` recipient
+    /// service, service id at the recipient, `text` source service, service id at the source. Value:
+    /// service id at the source.
     SourceLinks = "source-links",
-    /// Source: denies handed straight to it that it has not seen in a channel yet. Key: channel,
-    /// decision id. Value: `wire::consent::Attested`.
+    /// Source: denies that came another way than their pair's channel, until it brings them. Key:
+    /// `text` source service, service id, decision id. Value: `wire::consent::Attested`.
     DirectDenies = "direct-denies",
 
     /// Signed head statements. Key: channel, `u64` length of the channel. Value: signed
@@ -76,6 +77,9 @@ columns! {
 
     /// The node's own record store. Key: `text` service, service id, `text` item. Value: the data.
     Records = "records",
+    /// Recipient: receipts that the source has not noted yet. Key: request id. Value: source service
+    /// and `wire::exchange::Receipt`.
+    ReceiptOutbox = "receipt-outbox",
     /// Recipient: requests it made. Key: request id. Value: the recipient's side of the exchange.
     Requests = "requests",
     /// Source: what it released. Key: `text` recipient service, the request's id (chosen by the
@@ -130,7 +134,7 @@ mod tests {
     /// taken away.
     const NAMES: &str = "meta home-channels home-entries home-pairs home-threads home-map source-channels \
         source-entries source-pairs source-threads source-map source-links direct-denies \
-        statements grants records requests releases release-ids uses log-records log-nodes log-state \
+        statements grants records receipt-outbox requests releases release-ids uses log-records log-nodes log-state \
         checkpoints citizens service-keys proofing challenges certificates directory";
 
     #[test]

@@ -21,6 +21,8 @@ use crate::{
 };
 
 const WORKERS: usize = 64;
+/// How many ask while the source starts again.
+const EAGER: usize = 8;
 
 /// What the recipients' systems know of each request.
 #[derive(Default)]
@@ -72,8 +74,18 @@ impl Story {
 
         let started = now();
         self.processes.start(self.network.node("lunch"))?;
+        // The hospital asks all the while: whatever is released too early would be seen.
+        let eager: Vec<_> = (0..EAGER)
+            .map(|_| tokio::spawn(ask_until_presented(hospital.clone(), question.clone())))
+            .collect();
         let first_lease = self.wait_for_first_lease(hanako).await?;
         self.processes.ready(self.network.node("lunch")).await?;
+        let (mut asked, mut refused) = (0, 0);
+        for eager in eager {
+            let counts = eager.await??;
+            asked += counts.0;
+            refused += counts.1;
+        }
 
         let open: Vec<_> = {
             let ledger = lock(&ledger);
@@ -112,15 +124,44 @@ impl Story {
             differing == 0,
             "what the recipient received is what the source released, byte for byte",
         );
-        let indices: BTreeSet<u64> = releases.iter().map(|release| release.log_index).collect();
-        let once = indices.len() == releases.len() && known.len() == releases.len();
-        self.check(once, "no request was released twice");
+        let mut logged: BTreeMap<Nonce, u32> = BTreeMap::new();
+        for id in self.logged_releases().await? {
+            *logged.entry(id).or_default() += 1;
+        }
+        let once = logged.values().all(|count| *count == 1) && logged.keys().eq(known.keys());
+        self.check(
+            once,
+            &format!(
+                "the evidence log holds {} releases: no request was released twice",
+                logged.len()
+            ),
+        );
         let early = releases
             .iter()
             .filter(|release| release.at >= started.0 && release.at < first_lease)
             .count();
+        println!(
+            "   while it started, Hospital A asked {asked} times and was refused {refused} times"
+        );
         self.check(early == 0, "it released nothing until its lease was fresh");
         Ok(())
+    }
+
+    /// The requests that the source's evidence log says were released, one for each such entry.
+    async fn logged_releases(&self) -> anyhow::Result<Vec<Nonce>> {
+        let lunch = client(self.network.node("lunch"));
+        let (mut from, mut ids) = (0, Vec::new());
+        loop {
+            let page = lunch.get(&format!("/v1/log?from={from}")).await?.json()?;
+            let page = page.as_array().cloned().unwrap_or_default();
+            let Some(last) = page.last().and_then(|entry| entry["index"].as_u64()) else {
+                return Ok(ids);
+            };
+            for entry in page.iter().filter(|entry| entry["kind"] == "release") {
+                ids.push(entry["request"].as_str().unwrap_or_default().parse()?);
+            }
+            from = last + 1;
+        }
     }
 
     /// When the pull was sent that brought the restarted source its first lease from Maebashi.
@@ -159,7 +200,6 @@ impl Story {
                     id: release["id"].as_str().unwrap_or_default().parse()?,
                     presentation: release["presentation"].as_str().unwrap_or_default().parse()?,
                     at: release["released_at"].as_u64().unwrap_or_default(),
-                    log_index: release["log_index"].as_u64().unwrap_or_default(),
                 });
             }
         }
@@ -170,7 +210,6 @@ struct Release {
     id: Nonce,
     presentation: Hash,
     at: u64,
-    log_index: u64,
 }
 
 fn lock(ledger: &Mutex<Ledger>) -> std::sync::MutexGuard<'_, Ledger> {
@@ -200,6 +239,29 @@ async fn load(
 fn presentation(answer: &node::provider_client::Answer) -> Option<Hash> {
     let json = answer.json().ok()?;
     Some(wire::sha256(json["presentation"].as_str()?.as_bytes()))
+}
+
+/// Asks with new ids, without a pause, until one is presented. Says how often it asked, and how often
+/// the source refused.
+async fn ask_until_presented(
+    hospital: ProviderClient,
+    question: Question,
+) -> anyhow::Result<(u32, u32)> {
+    let deadline = now().plus_ms(30_000);
+    let (mut asked, mut refused) = (0, 0);
+    loop {
+        anyhow::ensure!(now() < deadline, "nothing was presented within 30 s of the restart");
+        let question = Question { id: nonce(), ..question.clone() };
+        let answer = hospital.ask(&question).await?;
+        asked += 1;
+        if presentation(&answer).is_some() {
+            return Ok((asked, refused));
+        }
+        if answer.problem().as_deref() == Some("not-permitted") {
+            refused += 1;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 /// The recipient's system tries again with the same id until the request has an end.

@@ -119,7 +119,7 @@ impl Ask {
 }
 
 fn deny(n: u8, scope: Scope) -> (DecisionId, StandingDeny) {
-    (id(n), StandingDeny { key: Some(key(n)), scope })
+    (id(n), StandingDeny { key: Some(key(n)), scope, unreadable_from: None })
 }
 
 #[test]
@@ -199,6 +199,18 @@ fn an_ended_key_is_reopened_with_all_its_denies_but_a_standing_one_is_not() {
 }
 
 #[test]
+fn an_unreadable_entry_stands_only_from_the_pairs_own_home() {
+    let [home, other] =
+        ["000020102016", "000020012173"].map(|n| wire::OrganisationId::from_base(n).unwrap());
+    let mut pair = PairState { home: Some(home.clone()), ..pair() };
+    pair.permits.insert(id(1), permit(1));
+    pair.apply_unreadable(id(2), Scope::EVERYTHING, other);
+    assert!(Ask::new(&["health.allergy"]).of(&pair).is_ok());
+    pair.apply_unreadable(id(3), Scope::EVERYTHING, home);
+    assert_eq!(Ask::new(&["health.allergy"]).of(&pair), Err(Refused::Denied));
+}
+
+#[test]
 fn keys_decide_whether_a_permit_counts() {
     let ask = Ask::new(&["health.allergy"]);
     let mut with_permit = pair();
@@ -249,6 +261,10 @@ fn uses_are_counted() {
     ask.at = ask.at.plus_ms(DAY);
     assert!(ask.of(&pair).is_ok());
     assert_eq!(use_after(&twice_a_day, used, ask.at), Some(UseCount { period: 2, count: 1 }));
+    // Set back by a day, the clock opens nothing again, and the counter does not go back.
+    ask.at = Timestamp(ask.at.0 - 2 * DAY);
+    assert_eq!(ask.of(&pair), Err(Refused::UsesSpent));
+    assert_eq!(use_after(&twice_a_day, used, ask.at), Some(UseCount { period: 1, count: 3 }));
 }
 
 #[test]
@@ -393,7 +409,9 @@ fn any_pair() -> impl Strategy<Value = PairState> {
         permits,
         denies: denies
             .into_iter()
-            .map(|(id, (scope, n))| (id, StandingDeny { key: Some(key(n)), scope }))
+            .map(|(id, (scope, n))| {
+                (id, StandingDeny { key: Some(key(n)), scope, unreadable_from: None })
+            })
             .collect(),
         ended,
         ..pair()
@@ -419,7 +437,7 @@ proptest! {
     fn adding_a_deny_never_allows_anything(pair in any_pair(), scope in any_scope(true), leaf in prop::sample::select(&LEAVES[..])) {
         let at = T0.plus_ms(DAY);
         let mut more = pair.clone();
-        more.denies.insert(id(200), StandingDeny { key: Some(key(1)), scope });
+        more.denies.insert(id(200), StandingDeny { key: Some(key(1)), scope, unreadable_from: None });
         prop_assert!(!allowed(&more, leaf, at) || allowed(&pair, leaf, at));
     }
 
@@ -427,7 +445,7 @@ proptest! {
     fn a_permit_never_reopens_a_deny_it_does_not_name(pair in any_pair(), mut new in any_permit(), leaf in prop::sample::select(&LEAVES[..])) {
         let at = T0.plus_ms(DAY);
         let mut more = pair.clone();
-        more.denies.insert(id(200), StandingDeny { key: Some(key(9)), scope: Scope::EVERYTHING });
+        more.denies.insert(id(200), StandingDeny { key: Some(key(9)), scope: Scope::EVERYTHING, unreadable_from: None });
         new.permit.reopens.retain(|reopen| *reopen != Reopen::Deny(id(200)));
         more.permits.insert(id(50), new);
         prop_assert!(!allowed(&more, leaf, at));

@@ -1,13 +1,17 @@
 //! Checking a bundle, step by step, each step by name.
 
-use consent::{PairState, Query, evaluate, source::absorb, store::pair_digest};
+use std::collections::{BTreeMap, BTreeSet};
+
+use consent::{
+    PairState, Query, UseCount, evaluate, evaluate::use_after, source::absorb, store::pair_digest,
+};
 use evidence::{note::log_origin, record::Release};
 use trust::{Member, Trust, verify_identity};
 use wire::{
-    Hash, NetworkId, Signed, Timestamp, Verified,
+    DecisionId, Hash, Message, MultiSigned, NetworkId, Signed, Timestamp, Verified,
     channel::{ChannelId, Grant, HeadStatement},
     exchange::{Receipt, Request},
-    membership::{NodeIdentity, Role},
+    membership::{NodeIdentity, Role, Root, TrustFile, TrustList, TrustTimestamp},
 };
 
 use super::{Bundle, FORMAT};
@@ -60,6 +64,7 @@ pub fn verify(bytes: &[u8], root: &NetworkId) -> Result<Verdict, BundleError> {
         .map_err(failed("release record"))?;
     let at = claimed.time;
     let trust = Trust::open(&bundle.trust, root, at).map_err(failed("trust list"))?;
+    check_surplus(&bundle.trust, root).map_err(failed("trust list"))?;
     let versions = trust.versions();
     passed("trust list", format!("root {}, list {}, network {root}", versions.root, versions.list));
 
@@ -82,26 +87,7 @@ pub fn verify(bytes: &[u8], root: &NetworkId) -> Result<Verdict, BundleError> {
     let pair = replay(&bundle, &release, &trust, at)?;
     passed("decisions", format!("all {} entries of the pair", bundle.entries.len()));
     let request_message = request.message();
-    let query = Query {
-        recipient: &request_message.recipient,
-        recipient_subject: &request_message.subject,
-        items: &request_message.items,
-        whole: request_message.whole,
-        purpose: &request_message.purpose,
-        consent_hash: request_message.consent_hash(),
-        at,
-        released: None,
-    };
-    let uses = std::collections::BTreeMap::new();
-    let permitted = evaluate(&pair, &uses, &query).map_err(failed("consent"))?;
-    let covers = |permit: &wire::DecisionId| permitted.permits().contains(permit);
-    ensure("consent", release.permits.iter().all(covers), "another permit stood")?;
-    let allowed = |item: &wire::ItemType| permitted.leaves().iter().any(|(leaf, _)| leaf == item);
-    ensure(
-        "consent",
-        release.items.iter().all(allowed),
-        "an item went out that was not permitted",
-    )?;
+    check_consent(&pair, &release, request_message, at)?;
     passed("consent", format!("permitted by {}", names(&release.permits)));
 
     let presentation = check_released(&bundle, &release, request_message, &trust, at)?;
@@ -115,13 +101,80 @@ pub fn verify(bytes: &[u8], root: &NetworkId) -> Result<Verdict, BundleError> {
     }
     let not_checked = vec![
         "how often a counted permit had been used before",
+        "denies that reached the source outside of the home's channel",
         "witness cosignatures and a timestamp token: this bundle carries none",
         "revocation status of the certificates, other than the denylist",
     ];
     Ok(Verdict { checks, not_checked, release, released_at: at, presentation })
 }
 
-fn names(ids: &[wire::DecisionId]) -> String {
+/// A trust file passes with a threshold of signatures, whatever stands beside them: in a bundle,
+/// where every byte counts, the others must be good ones too. A list may be older than the root in
+/// force, and carry signatures of keys that only an earlier root names.
+fn check_surplus(file: &TrustFile, network: &NetworkId) -> Result<(), String> {
+    let roots = file.roots.iter().map(|bytes| MultiSigned::<Root>::decode(bytes));
+    let roots = roots.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+    let keys: Vec<_> = roots
+        .iter()
+        .map(MultiSigned::unverified)
+        .flat_map(|root| [&root.root, &root.trust_list, &root.timestamp])
+        .flat_map(|role| role.keys.iter().copied())
+        .collect();
+    fn all_known<M: Message>(
+        envelope: Result<MultiSigned<M>, wire::EnvelopeError>,
+        keys: &[wire::PublicKey],
+        network: &NetworkId,
+    ) -> Result<(), String> {
+        let envelope = envelope.map_err(|error| error.to_string())?;
+        let valid = envelope.signers(network, keys).map_err(|error| error.to_string())?.len();
+        if valid == envelope.signatures() {
+            return Ok(());
+        }
+        Err(format!("the {} carries a signature of a key that no root names", M::TYPE))
+    }
+    roots.into_iter().try_for_each(|root| all_known(Ok(root), &keys, network))?;
+    all_known(MultiSigned::<TrustList>::decode(&file.trust_list), &keys, network)?;
+    all_known(MultiSigned::<TrustTimestamp>::decode(&file.timestamp), &keys, network)
+}
+
+/// Evaluates the request again. A counted permit that the release does not cite may have been spent
+/// before, which no bundle can show: it is taken as spent, so that it does not stand before the one
+/// that is cited. What is cited must then be exactly what the items passed on.
+fn check_consent(
+    pair: &PairState,
+    release: &Release,
+    request: &Request,
+    at: Timestamp,
+) -> Result<(), BundleError> {
+    let spent: BTreeMap<DecisionId, UseCount> = pair
+        .permits
+        .iter()
+        .filter(|(id, _)| !release.permits.contains(id))
+        .filter_map(|(id, permit)| Some((*id, use_after(permit, UseCount::default(), at)?)))
+        .map(|(id, used)| (id, UseCount { count: u32::MAX, ..used }))
+        .collect();
+    let query = Query {
+        recipient: &request.recipient,
+        recipient_subject: &request.subject,
+        items: &request.items,
+        whole: request.whole,
+        purpose: &request.purpose,
+        consent_hash: request.consent_hash(),
+        at,
+        released: None,
+    };
+    let permitted = evaluate(pair, &spent, &query).map_err(failed("consent"))?;
+    let passed_on = |item| {
+        let leaf = permitted.leaves().iter().find(|(leaf, _)| leaf == item);
+        leaf.map(|(_, permit)| *permit)
+    };
+    let cited: Option<BTreeSet<_>> = release.items.iter().map(passed_on).collect();
+    let cited =
+        cited.ok_or("an item went out that was not permitted").map_err(failed("consent"))?;
+    ensure("consent", cited.iter().eq(&release.permits), "it passed on other permits")
+}
+
+fn names(ids: &[DecisionId]) -> String {
     ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
@@ -183,7 +236,7 @@ fn check_request(
     Ok(signed)
 }
 
-fn signed_by<M: wire::Message>(
+fn signed_by<M: Message>(
     check: &'static str,
     bytes: &[u8],
     member: &Member,
@@ -204,7 +257,9 @@ fn check_lease(
     let grant = signed_by::<Grant>("lease", &bundle.grant, home, trust)?;
     ensure("lease", release.lease == Some(grant.id()), "the release was made under another grant")?;
     check_channel("lease", &grant.message().channel, release, home)?;
-    let covers = grant.message().head.position.length <= release.position.length;
+    let head = grant.message().head;
+    let covers = head.position.length < release.position.length
+        || (head.position == release.position && head.map == release.map);
     ensure("lease", covers, "it is for a head that the source had not applied")?;
     // The home's clock said `time` after the pull was sent, so that the source stopped no later.
     let end = grant.message().time.plus_ms(grant.message().granted_ms);

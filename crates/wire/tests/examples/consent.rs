@@ -162,6 +162,7 @@ pub fn entry() -> Entry {
         kind: EntryKind::DENY,
         subject: subject(0xa1),
         scope: Scope::EVERYTHING,
+        time: NOON,
         body: Bytes(cbor::to_vec(&attested(&deny()))),
     }
 }
@@ -196,7 +197,7 @@ fn channel_values() -> Vec<Example> {
         name: format!("entry-header-{shown}"),
         rule: "entry-header",
         bytes: entry.header(),
-        reads: |bytes| cbor::from_slice::<(u64, EntryKind, ServiceId, Scope)>(bytes).is_ok(),
+        reads: |bytes| cbor::from_slice::<(u64, EntryKind, ServiceId, Scope, Timestamp)>(bytes).is_ok(),
         id: None,
     };
     vec![

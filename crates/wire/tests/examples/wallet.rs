@@ -96,7 +96,7 @@ fn register() -> Vec<Example> {
         nonce: nonce(11),
         time: NOON,
     };
-    let reply = |status| DecisionReply { decision: id, seq: 12, status };
+    let reply = |status| DecisionReply { decision: id, seq: Some(12), status };
     let empty = RecordSubmission { content: Bytes(vec![]), ..record.clone() };
     vec![
         signed("signed-wallet-query", "full", &query),

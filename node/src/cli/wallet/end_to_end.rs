@@ -100,7 +100,7 @@ async fn decision(State(face): State<Shared>, body: Body) -> Vec<u8> {
     let signed = Signed::<Decision>::decode(&submission.object, &face.home.network.id).unwrap();
     face.home.take(&signed, &submission);
     let decision = signed.id().into();
-    cbor::to_vec(&DecisionReply { decision, seq: 7, status: InForce::Accepted })
+    cbor::to_vec(&DecisionReply { decision, seq: Some(7), status: InForce::Accepted })
 }
 
 async fn register(State(face): State<Shared>, body: Body) -> Vec<u8> {

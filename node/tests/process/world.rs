@@ -1,0 +1,220 @@
+//! One founded network for all tests of this binary, and the processes of one test.
+//!
+//! Tests take turns: the nodes' ports and directories are the network's own.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use node::provider_client::{Answer, ProviderClient, Question};
+use testnet::{
+    citizen::{Citizen, nonce, now},
+    founding::{self, Founded, Network},
+    processes::{Processes, client},
+    roster,
+};
+use wire::{ServiceName, Timestamp};
+
+pub const PATIENCE_MS: u64 = 30_000;
+const POLL: Duration = Duration::from_millis(20);
+
+pub const ALLERGY: &str = r#"{"resourceType":"AllergyIntolerance","criticality":"high"}"#;
+pub const ITEM: &str = "health.allergy";
+
+static NETWORK: OnceLock<Network> = OnceLock::new();
+static TURN: Mutex<()> = Mutex::new(());
+
+pub fn mebuku() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_mebuku"))
+}
+
+/// A test's turn with the network. Its nodes are stopped when it ends.
+pub struct Turn {
+    pub processes: Processes,
+    pub network: &'static Network,
+    // Dropped after the processes.
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Turn {
+    pub fn take() -> Self {
+        // A test that failed poisons nothing: the next one starts its own nodes.
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let network = NETWORK.get_or_init(|| {
+            let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("process-tests");
+            founding::found(&dir, &mebuku()).expect("a network")
+        });
+        Self { processes: Processes::new(mebuku()), network, _turn: turn }
+    }
+
+    /// Starts nodes and waits until each serves; sources until their lease from Maebashi is live.
+    pub async fn start(&mut self, keys: &[&str]) {
+        for key in keys {
+            self.processes.start(self.network.node(key)).expect("a process");
+        }
+        for key in keys {
+            self.ready(key).await;
+        }
+    }
+
+    pub async fn ready(&self, key: &str) {
+        let node = self.network.node(key);
+        let client = client(node);
+        let home = self.network.node("maebashi").participant.organisation().to_string();
+        let what = format!("{key} to be ready; see {}", node.directory.join("node.log").display());
+        until(&what, async || {
+            if node.participant.is_city() {
+                return client.get("/health").await.is_ok_and(|answer| answer.status == 200);
+            }
+            let Ok(leases) = client.get("/v1/leases").await else { return false };
+            let leases = leases.json().unwrap_or_default();
+            let leases = leases.as_array().cloned().unwrap_or_default();
+            leases.iter().any(|lease| lease["home"] == home.as_str() && lease["live"] == true)
+        })
+        .await;
+    }
+
+    pub fn node(&self, key: &str) -> &'static Founded {
+        self.network.node(key)
+    }
+
+    pub fn provider(&self, key: &str) -> ProviderClient {
+        client(self.node(key))
+    }
+
+    /// One figure of a node's metrics; 0 if it was never counted.
+    pub async fn metric(&self, key: &str, name: &str) -> u64 {
+        let text = self.provider(key).get("/metrics").await.expect("metrics").text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or(0, |value| value.trim().parse().expect("a number"))
+    }
+
+    /// A citizen with a phone that was just enrolled, keys at both services and their link.
+    pub async fn citizen(&self, card: &str, source: &str, recipient: &str) -> Citizen {
+        let (source, recipient) = (roster::service(source), roster::service(recipient));
+        let mut citizen = Citizen::enrol(self.network, card).await.expect("enrolment");
+        for service in [&source, &recipient] {
+            assert!(citizen.join(service).await.expect("a service certificate"));
+        }
+        citizen.link(&source, &recipient).await.expect("a link");
+        citizen
+    }
+
+    /// Puts the citizen's record in, and lets them permit it; returns when that is in force.
+    pub async fn permit(&self, citizen: &mut Citizen, source: &str, recipient: &str) {
+        let (from, to) = (roster::service(source), roster::service(recipient));
+        let subject = citizen.pair(&from).expect("a pair").subject;
+        let item = ITEM.parse().expect("an item");
+        let put = self.provider(source).put_record(&from, &subject, &item, ALLERGY).await;
+        assert_eq!(put.expect("an answer").status, 204);
+        let permit = citizen.sign_permit(&from, &to, &[]).expect("a permit");
+        citizen.hand_in(&permit).await.expect("accepted");
+        citizen.until_in_force(&from).await.expect("in force");
+    }
+
+    pub async fn ask(&self, question: &Question) -> Answer {
+        let asks =
+            |node: &&Founded| node.participant.service_name().as_ref() == Some(&question.recipient);
+        let node = self.network.nodes.iter().find(asks).expect("a recipient of the roster");
+        client(node).ask(question).await.expect("an answer")
+    }
+}
+
+/// The recipient's question for the citizen's allergy, under a new id.
+pub fn question(citizen: &Citizen, source: &str, recipient: &str) -> Question {
+    let recipient: ServiceName = roster::service(recipient);
+    Question {
+        id: nonce(),
+        source: roster::service(source),
+        subject: citizen.pair(&recipient).expect("a pair").subject,
+        recipient,
+        items: vec![ITEM.parse().expect("an item")],
+        purpose: "treatment".parse().expect("a purpose"),
+        whole: true,
+    }
+}
+
+/// Waits for something that must come true.
+#[track_caller]
+pub fn until(
+    what: &str,
+    mut holds: impl AsyncFnMut() -> bool,
+) -> impl std::future::Future<Output = ()> {
+    let (what, deadline) = (what.to_owned(), now().plus_ms(PATIENCE_MS));
+    async move {
+        while !holds().await {
+            assert!(now() < deadline, "waited in vain for {what}");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+}
+
+/// Runs a test of a turn on threads of its own.
+pub fn run<F: Future<Output = ()>>(test: impl FnOnce(Turn) -> F) {
+    let turn = Turn::take();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(test(turn));
+}
+
+/// A `mebuku run` of a test's own, killed if the test ends before it does.
+pub struct Run {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Run {
+    pub fn start(config: &Path) -> Self {
+        let log = config.with_extension("log");
+        let file = std::fs::File::create(&log).expect("a log");
+        let mut command = Command::new(mebuku());
+        command.args(["run", "--config"]).arg(config);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        Self { child: command.spawn().expect("a process"), log }
+    }
+
+    /// SIGTERM, as an init system would.
+    pub fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().expect("kill").success());
+    }
+
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_none()
+    }
+
+    /// Waits for its end; gives how it ended, what it said, and when it was seen.
+    pub fn end(mut self, within_ms: u64) -> (ExitStatus, String, Timestamp) {
+        let deadline = now().plus_ms(within_ms);
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                let said = std::fs::read_to_string(&self.log).expect("a log");
+                return (status, said, now());
+            }
+            assert!(now() < deadline, "still running; see {}", self.log.display());
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A file that only its owner may read, as keys and passphrases must be.
+pub fn write_private(path: &Path, text: &str) {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    file.expect("a file").write_all(text.as_bytes()).expect("written");
+}
