@@ -46,7 +46,7 @@ pub enum StartError {
     File { path: PathBuf, reason: String },
     #[error("{}: the trust list does not hold: {error}", path.display())]
     Trust { path: PathBuf, error: trust::TrustError },
-    #[error("this node is no member: {0}")]
+    #[error("this node is no member")]
     Member(#[from] trust::MemberError),
     #[error("the number function: {0}")]
     Number(String),
@@ -56,7 +56,7 @@ pub enum StartError {
     Listen { address: SocketAddr, reason: String },
     #[error(transparent)]
     Network(#[from] NetError),
-    #[error("metrics: {0}")]
+    #[error("no metrics")]
     Metrics(#[from] prometheus::Error),
     #[error(transparent)]
     Fault(#[from] Fault),

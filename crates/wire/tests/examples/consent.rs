@@ -197,7 +197,9 @@ fn channel_values() -> Vec<Example> {
         name: format!("entry-header-{shown}"),
         rule: "entry-header",
         bytes: entry.header(),
-        reads: |bytes| cbor::from_slice::<(u64, EntryKind, ServiceId, Scope, Timestamp)>(bytes).is_ok(),
+        reads: |bytes| {
+            cbor::from_slice::<(u64, EntryKind, ServiceId, Scope, Timestamp)>(bytes).is_ok()
+        },
         id: None,
     };
     vec![
