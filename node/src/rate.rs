@@ -63,8 +63,8 @@ mod tests {
         let allowed = |at| limit.allows(&"a", at);
         assert_eq!([0, 0, 0, 0].map(allowed), [true, true, true, false]);
         assert!(!allowed(99));
-        assert!(allowed(199));
-        assert!(!allowed(200));
+        assert!(allowed(100));
+        assert!(!allowed(101));
         assert_eq!([100_000; 4].map(allowed), [true, true, true, false]);
     }
 

@@ -267,5 +267,3 @@ fn name(description: &DisclosureDescription) -> &str {
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod vectors;

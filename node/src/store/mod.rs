@@ -41,7 +41,7 @@ pub enum StoreError {
     Held { path: PathBuf },
     #[error("{}: cannot be used as a data directory: {reason}", path.display())]
     Directory { path: PathBuf, reason: String },
-    #[error("the disk is full")]
+    #[error("the disk is full; a few seconds after there is room again, this works")]
     DiskFull,
     #[error(
         "the store has format {found}, this version reads up to {STORE_FORMAT}: it was written by a newer version"

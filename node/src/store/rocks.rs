@@ -42,8 +42,13 @@ impl RocksStore {
         let options = database_options();
         refuse_unknown_columns(&options, path)?;
         let column_options = column_options();
+        // RocksDB's own default column as well, though nothing is kept in it: after a full disk
+        // writing begins again once the largest write buffer would fit, and its would be 64 MiB.
         let columns = Column::ALL
-            .map(|column| ColumnFamilyDescriptor::new(column.name(), column_options.clone()));
+            .map(|column| column.name())
+            .into_iter()
+            .chain([rocksdb::DEFAULT_COLUMN_FAMILY_NAME])
+            .map(|name| ColumnFamilyDescriptor::new(name, column_options.clone()));
         let db = DB::open_cf_descriptors(&options, path, columns)
             .map_err(|error| open_error(path, error))?;
         let store = Self { db };

@@ -25,7 +25,7 @@ fn attested() -> Attested {
 async fn bodies_are_deterministic_cbor_both_ways() {
     let reply = DecisionReply {
         decision: wire::DecisionId([7; 32]),
-        seq: 3,
+        seq: Some(3),
         status: InForce::Acknowledged(Timestamp(9)),
     };
     let answer = cbor::to_vec(&reply);

@@ -24,7 +24,14 @@ fn pair() -> Pair {
 
 fn entry(kind: EntryKind) -> Entry {
     let body = Bytes(vec![1, 2, 3]);
-    Entry { seq: 4, kind, subject: ServiceId([5; 32]), scope: Scope::EVERYTHING, body }
+    Entry {
+        seq: 4,
+        kind,
+        subject: ServiceId([5; 32]),
+        scope: Scope::EVERYTHING,
+        time: Timestamp(6),
+        body,
+    }
 }
 
 fn release() -> Release {

@@ -4,6 +4,8 @@ use trust::testing::NOW;
 use super::*;
 use crate::fixture::{self, Fixture, PERMIT, SEED, claims, item};
 
+mod vectors;
+
 fn two_items(fixture: &Fixture) -> Claims {
     let request = fixture.request(&["health"], false);
     claims(&request, Hash([3; 32]), &["health.allergy", "health.condition"])

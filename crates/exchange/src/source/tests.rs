@@ -64,7 +64,7 @@ fn standing(items: &[&str], uses: Uses) -> StandingPermit {
 }
 
 fn deny(items: &[&str]) -> StandingDeny {
-    StandingDeny { key: Some(KEY), scope: scope(items) }
+    StandingDeny { key: Some(KEY), scope: scope(items), unreadable_from: None }
 }
 
 /// A source's store, as far as one citizen goes.

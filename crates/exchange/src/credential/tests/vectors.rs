@@ -1,4 +1,4 @@
-//! The examples of RFC 9901 through the layer that [`super::check`] builds on: ssi's decoding and
+//! The examples of RFC 9901 through the layer that [`super::super::check`] builds on: ssi's decoding and
 //! revealing, our reading of JSON, our signature check. Every file of every example is used or named
 //! with the reason why not.
 
