@@ -29,6 +29,8 @@ pub struct Story {
     pub dir: PathBuf,
     pub mebuku: PathBuf,
     failed: Vec<String>,
+    /// Taro's id at Hospital A, once he has one.
+    taro: Option<String>,
 }
 
 /// The services of the story.
@@ -64,7 +66,7 @@ pub async fn run(dir: &Path, check: bool) -> anyhow::Result<()> {
     println!("   network {}", network.id);
     let processes = processes::start_all(&network, mebuku.clone()).await?;
     let dir = dir.canonicalize()?;
-    let mut story = Story { network, processes, dir, mebuku, failed: Vec::new() };
+    let mut story = Story { network, processes, dir, mebuku, failed: Vec::new(), taro: None };
     story.introduce().await?;
     let told = story.tell().await;
     story.memory().await?;
@@ -247,12 +249,27 @@ impl Story {
         let card = self.network.cards.join("taro.card");
         let card = card.display().to_string();
         let (lunch, hospital) = (cast.lunch.to_string(), cast.hospital_a.to_string());
-        let commands: [&[&str]; 7] = [
+        let record = self.dir.join("taro-allergy.json").display().to_string();
+        std::fs::write(&record, ALLERGY)?;
+        let lunch_url = self.network.node("lunch").public_url();
+        let commands: [&[&str]; 8] = [
             &["create", "--home", &home, "--network", &network, "--card", &card],
             &["enrol"],
             &["service", &lunch],
             &["service", &hospital],
             &["link", &lunch, &hospital],
+            &[
+                "record",
+                "put",
+                "--source",
+                &lunch,
+                "--item",
+                "health.allergy",
+                "--file",
+                &record,
+                "--url",
+                &lunch_url,
+            ],
             &[
                 "permit",
                 "--source",
@@ -267,19 +284,60 @@ impl Story {
             &["register", &lunch],
         ];
         for arguments in commands {
-            let output = tokio::process::Command::new(&self.mebuku)
-                .args(["wallet", "--dir"])
-                .arg(&wallet)
-                .args(arguments)
-                .output()
-                .await?;
-            let ok = output.status.success();
-            self.check(ok, &format!("mebuku wallet --dir taro {}", arguments[0]));
-            if !ok {
-                anyhow::bail!("{}", String::from_utf8_lossy(&output.stderr));
-            }
+            self.wallet_command(&wallet, arguments).await?;
         }
+        let shown = self.wallet_command(&wallet, &["show"]).await?;
+        let subject = shown
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("service  {hospital} as ")))
+            .and_then(|rest| rest.split(',').next())
+            .context("the wallet shows Taro's id at the hospital")?
+            .to_owned();
+        let asked = tokio::process::Command::new(&self.mebuku)
+            .args(self.request_by_hand(&subject))
+            .output()
+            .await?;
+        self.check(asked.status.success(), "mebuku request: Hospital A gets Taro's allergy");
+        self.taro = Some(subject);
         Ok(())
+    }
+
+    /// Runs `mebuku wallet` and gives what it says.
+    async fn wallet_command(
+        &mut self,
+        wallet: &Path,
+        arguments: &[&str],
+    ) -> anyhow::Result<String> {
+        let output = tokio::process::Command::new(&self.mebuku)
+            .args(["wallet", "--dir"])
+            .arg(wallet)
+            .args(arguments)
+            .output()
+            .await?;
+        let ok = output.status.success();
+        self.check(ok, &format!("mebuku wallet --dir taro {}", arguments[0]));
+        anyhow::ensure!(ok, "{}", String::from_utf8_lossy(&output.stderr));
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The arguments with which Hospital A asks for Taro's allergy.
+    fn request_by_hand(&self, subject: &str) -> Vec<String> {
+        let hospital = self.network.node("hospital-a");
+        let key = hospital.directory.join("api-key").display().to_string();
+        let (url, lunch) = (hospital.provider_url(), service("lunch").to_string());
+        let recipient = service("hospital-a").to_string();
+        let options = [
+            ("--node", url.as_str()),
+            ("--api-key-file", &key),
+            ("--source", &lunch),
+            ("--recipient", &recipient),
+            ("--subject", subject),
+            ("--item", "health.allergy"),
+            ("--purpose", "treatment"),
+        ];
+        let mut arguments = vec!["request".to_owned()];
+        arguments.extend(options.iter().flat_map(|(k, v)| [(*k).to_owned(), (*v).to_owned()]));
+        arguments
     }
 
     async fn stay_up(mut self) -> anyhow::Result<()> {
@@ -295,13 +353,9 @@ impl Story {
             service("lunch"),
             service("hospital-a")
         );
-        println!(
-            "   {mebuku} request --node {} --api-key-file {}/api-key --source {} --recipient {} \\\n      --subject <Taro's id there, from show> --item health.allergy --purpose treatment",
-            hospital.provider_url(),
-            hospital.directory.display(),
-            service("lunch"),
-            service("hospital-a")
-        );
+        if let Some(subject) = &self.taro {
+            println!("   {mebuku} {}", self.request_by_hand(subject).join(" "));
+        }
         println!("   {mebuku} doctor --config {}", hospital.config().display());
         println!("   curl {}/metrics", hospital.provider_url());
         println!("   wallets of Maebashi speak to {maebashi}");

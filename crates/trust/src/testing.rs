@@ -1,7 +1,7 @@
 //! A small test network: four cities with CAs, a trust file, and keys made from numbers. For tests
 //! only; everything in it is fixed, so that runs repeat.
 //!
-//! ```ignore
+//! ```text
 //! let network = TestNetwork::new();
 //! let phone = TestSigner::new(100);
 //! let chain = network.service_certificate(0, subject, &service, &phone.public_key());
