@@ -16,7 +16,7 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
         let Ok(entries) = std::fs::read_dir(&folder) else { continue };
         for entry in entries.map(|entry| entry.unwrap()) {
             let (path, name) = (entry.path(), entry.file_name());
-            let skipped = [".git", "target", "node_modules", "dist"];
+            let skipped = [".git", "target", "node_modules", "dist", "testnet-data"];
             if entry.file_type().unwrap().is_dir() {
                 if !skipped.iter().any(|skip| name == *skip) {
                     folders.push(path);
