@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use serde::Serialize;
-use trust::{CertificateKind, Freshness, Trust, member::Member};
+use trust::{Freshness, Trust, member::Member};
 use wire::{
     Bytes, Now, OrganisationId, ServiceName, SignError, Signed, Signer,
     channel::{ChannelHead, ChannelId, ChannelRefusal, HeadStatement},
@@ -216,6 +216,3 @@ pub fn verify_by<M: wire::Message>(
 ) -> Result<wire::Verified<M>, wire::EnvelopeError> {
     Signed::<M>::decode(bytes, trust.network())?.verify(member.organisation_key())
 }
-
-/// What kind of certificate a citizen's request must be signed under.
-pub const SERVICE: CertificateKind = CertificateKind::Service;

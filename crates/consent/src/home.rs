@@ -10,7 +10,6 @@ use wire::{
     channel::{ChannelHead, ChannelId, Entry, EntryKind, Position, Pull},
     citizen::InForce,
     consent::{Attested, Scope},
-    ids::Pair,
     limits,
 };
 
@@ -320,11 +319,6 @@ pub fn in_force(entry: &HomeEntry, now: Timestamp) -> InForce {
     }
 }
 
-/// The pair a home entry is about.
-pub fn pair_of(channel: &ChannelId, entry: &Entry) -> Pair {
-    Pair { source: channel.source.clone(), subject: entry.subject }
-}
-
 /// Adds an entry to its pair's thread and brings the Merkle map up to it; gives the map's new root.
 pub(crate) fn thread_entry<S: ChannelStore + ?Sized>(
     store: &mut S,
@@ -353,20 +347,9 @@ pub(crate) fn thread_entry<S: ChannelStore + ?Sized>(
 }
 
 /// Reads map nodes for `evidence::map`, which knows nothing of stores that fail.
-pub struct StoreNodes<'a, S: ChannelStore + ?Sized> {
+struct StoreNodes<'a, S: ChannelStore + ?Sized> {
     store: &'a S,
     fault: RefCell<Option<StoreFault>>,
-}
-
-impl<'a, S: ChannelStore + ?Sized> StoreNodes<'a, S> {
-    pub fn new(store: &'a S) -> Self {
-        Self { store, fault: RefCell::new(None) }
-    }
-
-    /// The first fault met while reading; what was computed meanwhile is then void.
-    pub fn fault(self) -> Option<StoreFault> {
-        self.fault.into_inner()
-    }
 }
 
 impl<S: ChannelStore + ?Sized> MapNodes for StoreNodes<'_, S> {
