@@ -4,15 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context;
-use aws_lc_rs::{
-    rand::SystemRandom,
-    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair},
-};
 use node::{
     clock::{Clock, SystemClock},
     entropy::SystemEntropy,
     wallet_client::{ClientError, WalletClient},
 };
+use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use trust::Trust;
 use wallet::{DenyDraft, NoticeText, PermitDraft, RegisterView, Wallet};
 use wire::{
@@ -25,30 +22,25 @@ use wire::{
 
 use crate::founding::Network;
 
-/// A P-256 key in memory.
-pub struct PhoneKey {
-    pair: EcdsaKeyPair,
-    public_key: PublicKey,
-}
+/// A P-256 key in memory, signing as a phone without our C library would (RFC 6979).
+pub struct PhoneKey(SigningKey);
 
 impl PhoneKey {
     pub fn generate() -> anyhow::Result<Self> {
-        let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
-            .map_err(|_| anyhow::anyhow!("no key could be made"))?;
-        let public_key = PublicKey::from_sec1(pair.public_key().as_ref())?;
-        Ok(Self { pair, public_key })
+        Ok(Self(SigningKey::from_slice(&SystemEntropy.array::<32>())?))
     }
 }
 
 impl Signer for PhoneKey {
     fn public_key(&self) -> PublicKey {
-        self.public_key
+        let point = self.0.verifying_key().to_sec1_point(false);
+        PublicKey::from_sec1(point.as_bytes()).expect("asked for an uncompressed point")
     }
 
     fn sign(&self, message: &[u8]) -> Result<SignatureBytes, SignError> {
-        let failed = |_| SignError("the cryptographic library failed".to_owned());
-        let signature = self.pair.sign(&SystemRandom::new(), message).map_err(failed)?;
-        SignatureBytes::try_from(signature.as_ref()).map_err(|error| SignError(error.to_string()))
+        let signature: Signature =
+            self.0.try_sign(message).map_err(|error| SignError(error.to_string()))?;
+        Ok(SignatureBytes(signature.to_bytes().into()))
     }
 }
 
