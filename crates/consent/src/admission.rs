@@ -53,7 +53,7 @@ impl From<SignedError> for AdmissionError {
 
 /// A decision rightly signed by a key certified for its pair, in its one form, a permit's link
 /// checked. Whether its key was begun is not asked here: that belongs to the set.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AdmittedDecision {
     decision: Decision,
     id: DecisionId,
@@ -168,7 +168,7 @@ fn verify_citizen_chain(
 }
 
 /// A key-begin approved by one who may, for a key certified for the pair.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AdmittedKeyBegin {
     begin: KeyBegin,
     home: OrganisationId,
@@ -224,7 +224,7 @@ impl AdmittedKeyBegin {
 }
 
 /// A key-end signed by another standing key of the pair, or by the pair's home.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AdmittedKeyEnd {
     end: KeyEnd,
     submission: Attested,

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use evidence::map::{self, MapNode, MapNodes, NodeKey};
 use serde::{Deserialize, Serialize};
 use wire::{
-    DecisionId, Hash, NetworkId, Now, ServiceId, Timestamp, cbor,
+    DecisionId, Hash, NetworkId, Now, ServiceId, cbor,
     channel::{ChannelHead, ChannelId, Entry, EntryKind, Position, Pull},
     citizen::InForce,
     consent::{Attested, Scope},
@@ -15,7 +15,7 @@ use wire::{
 
 use crate::{
     admission::{AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd},
-    lease,
+    lease::{Moment, Run, lapse_ms},
     pair::{KeyStanding, PairState, StandingPermit},
     store::{ChannelStore, HomeEntry, HomeStore, StoreFault},
 };
@@ -30,9 +30,20 @@ pub struct HomeChannel {
     head: ChannelHead,
     /// How many entries the source has acknowledged as applied.
     acknowledged: u64,
-    /// When the last lease granted so far has surely run out. Kept on disk before a grant leaves:
-    /// a home that forgot it would tell citizens "in force" too early.
-    leases_lapse: Timestamp,
+    /// The longest lease that may be out. Kept on disk before a longer one leaves: a home that forgot
+    /// it would tell citizens "in force" too early.
+    longest_grant_ms: u64,
+    /// Set while shorter ones are granted.
+    lowering: Option<Lowering>,
+}
+
+/// Nothing longer than `to_ms` was granted since a moment: once what was granted before has run out,
+/// it is the longest.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Lowering {
+    to_ms: u64,
+    since: Moment,
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -62,19 +73,23 @@ pub struct Batch {
     pub head: ChannelHead,
 }
 
-/// What a grant says, to be signed after it is durable.
+/// What a grant says, to be signed once what [`HomeChannel::grant`] wrote is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
     pub head: ChannelHead,
     pub granted_ms: u64,
     pub batch: Batch,
+    /// The longest lease that may be out, if this pull changed it: for the log.
+    pub longest_grant_ms: Option<u64>,
+    /// Whether anything was written. Most pulls need no write.
+    pub wrote: bool,
 }
 
 impl HomeChannel {
     pub fn new(network: &NetworkId, id: ChannelId) -> Self {
         let start = Position::start(network, &id);
         let head = ChannelHead { position: start, map: map::EMPTY_ROOT };
-        Self { id, start, head, acknowledged: 0, leases_lapse: Timestamp(0) }
+        Self { id, start, head, acknowledged: 0, longest_grant_ms: 0, lowering: None }
     }
 
     pub fn id(&self) -> &ChannelId {
@@ -90,11 +105,17 @@ impl HomeChannel {
         self.acknowledged
     }
 
+    /// The longest lease that may be out, in milliseconds; 0 if there never was one.
+    pub fn longest_grant_ms(&self) -> u64 {
+        self.longest_grant_ms
+    }
+
     /// Accepts a decision. A deny is never refused; a permit needs a key that stands.
     pub fn accept_decision(
         &mut self,
         store: &mut dyn HomeStore,
         decision: &AdmittedDecision,
+        run: &Run,
         now: Now,
     ) -> Result<Accepted, HomeError> {
         let subject = decision.decision().pair.subject;
@@ -117,13 +138,14 @@ impl HomeChannel {
         let kind = if decision.is_deny() { EntryKind::DENY } else { EntryKind::PERMIT };
         let scope = decision.decision().scope.clone();
         let body = decision.submission();
-        self.append(store, kind, subject, scope, body, Some(decision.id()), pair, now)
+        self.append(store, kind, subject, scope, body, Some(decision.id()), pair, run, now)
     }
 
     pub fn accept_key_begin(
         &mut self,
         store: &mut dyn HomeStore,
         begin: &AdmittedKeyBegin,
+        run: &Run,
         now: Now,
     ) -> Result<Accepted, HomeError> {
         let subject = begin.begin().pair.subject;
@@ -133,36 +155,91 @@ impl HomeChannel {
         }
         pair.apply_key_begin(begin);
         let (kind, body) = (EntryKind::KEY_BEGIN, begin.submission());
-        self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, now)
+        self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
     }
 
     pub fn accept_key_end(
         &mut self,
         store: &mut dyn HomeStore,
         end: &AdmittedKeyEnd,
+        run: &Run,
         now: Now,
     ) -> Result<Accepted, HomeError> {
         let subject = end.end().pair.subject;
         let mut pair = store.pair(&subject)?;
         pair.apply_key_end(end);
         let (kind, body) = (EntryKind::KEY_END, end.submission());
-        self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, now)
+        self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
     }
 
-    /// Answers a pull, after any denies it brought were accepted. The longest grant still out is
-    /// written before the grant may be signed.
+    /// Answers a pull, after any denies it brought were accepted. Writes only what is news: entries
+    /// newly acknowledged or newly reported unreadable, and a longest grant that changes. What is
+    /// written must be durable before the grant is signed.
+    ///
+    /// Grants and acceptances of one channel happen in one order: whoever answers a pull has to see
+    /// every entry whose [`HomeEntry::accepted`] is earlier. A view of the store from before an
+    /// entry that is just being written would grant a lease that outlasts the entry's lapse.
     pub fn grant(
         &mut self,
         store: &mut dyn HomeStore,
         pull: &Pull,
         granted_ms: u64,
+        run: &Run,
         now: Now,
     ) -> Result<Terms, HomeError> {
         let batch = self.batch_after(store, &pull.applied)?;
-        self.acknowledge(store, &pull.applied, now)?;
-        self.leases_lapse = self.leases_lapse.max(now.wall.plus_ms(lease::lapse_ms(granted_ms)));
-        store.put_channel(self);
-        Ok(Terms { head: self.head, granted_ms, batch })
+        let mut wrote = self.acknowledge(store, &pull.applied, now)? > 0;
+        wrote |= self.note_unreadable(store, pull, now)?;
+        let (longest_ms, lowering) = (self.longest_grant_ms, self.lowering.clone());
+        self.note_grant(granted_ms, run, now);
+        if (longest_ms, &lowering) != (self.longest_grant_ms, &self.lowering) {
+            store.put_channel(self);
+            wrote = true;
+        }
+        let changed = longest_ms != self.longest_grant_ms;
+        let longest_grant_ms = changed.then_some(self.longest_grant_ms);
+        Ok(Terms { head: self.head, granted_ms, batch, longest_grant_ms, wrote })
+    }
+
+    fn note_grant(&mut self, granted_ms: u64, run: &Run, now: Now) {
+        if granted_ms >= self.longest_grant_ms {
+            self.longest_grant_ms = granted_ms;
+            self.lowering = None;
+            return;
+        }
+        let wait_ms = lapse_ms(self.longest_grant_ms);
+        match &self.lowering {
+            Some(lowering) if lowering.to_ms >= granted_ms => {
+                if lowering.since.is_past(wait_ms, run, now) {
+                    self.longest_grant_ms = lowering.to_ms;
+                    self.lowering = None;
+                }
+            }
+            _ => {
+                let since = Moment::new(run, now);
+                self.lowering = Some(Lowering { to_ms: granted_ms, since });
+            }
+        }
+    }
+
+    /// Notes which entries the source says it could not read. Says whether that is news.
+    fn note_unreadable(
+        &self,
+        store: &mut dyn HomeStore,
+        pull: &Pull,
+        now: Now,
+    ) -> Result<bool, HomeError> {
+        let mut news = false;
+        let applied = |seq: &&u64| **seq < pull.applied.length;
+        for seq in pull.unreadable.iter().take(limits::PULL_ATTACHMENTS).filter(applied) {
+            let mut row = self.row(store, *seq)?;
+            if row.unreadable.is_none() {
+                row.unreadable = Some(now.wall);
+                store.put_entry(&row);
+                news = true;
+            }
+        }
+        Ok(news)
     }
 
     /// The next entries after a position, if it lies in this channel's history.
@@ -217,15 +294,17 @@ impl HomeChannel {
 
     /// Appends an entry as it is, unchecked and without effect at this end: what a faulty home does.
     /// For tests and the model; `entry.seq` is filled in.
+    #[cfg(any(test, feature = "testing"))]
     pub fn append_unchecked(
         &mut self,
         store: &mut dyn HomeStore,
         entry: Entry,
+        run: &Run,
         now: Now,
     ) -> Result<HomeEntry, HomeError> {
         let seq = self.head.position.length;
         let entry = Entry { seq, ..entry };
-        self.append_entry(store, entry, None, now)
+        self.append_entry(store, entry, None, run, now)
     }
 
     fn head_at(&self, store: &dyn HomeStore, length: u64) -> Result<ChannelHead, HomeError> {
@@ -272,13 +351,14 @@ impl HomeChannel {
         body: &Attested,
         decision: Option<DecisionId>,
         pair: PairState,
+        run: &Run,
         now: Now,
     ) -> Result<Accepted, HomeError> {
         let seq = self.head.position.length;
         let body = cbor::to_vec(body).into();
         let entry = Entry { seq, kind, subject, scope, time: now.wall, body };
         store.put_pair(&subject, &pair);
-        let entry = self.append_entry(store, entry, decision, now)?;
+        let entry = self.append_entry(store, entry, decision, run, now)?;
         Ok(Accepted { entry, known: false })
     }
 
@@ -287,6 +367,7 @@ impl HomeChannel {
         store: &mut dyn HomeStore,
         entry: Entry,
         decision: Option<DecisionId>,
+        run: &Run,
         now: Now,
     ) -> Result<HomeEntry, HomeError> {
         let hash = entry.hash();
@@ -298,9 +379,10 @@ impl HomeChannel {
             entry,
             head: self.head,
             decision,
-            accepted: now.wall,
-            leases_lapse: self.leases_lapse,
+            accepted: Moment::new(run, now),
+            longest_grant_ms: self.longest_grant_ms,
             acknowledged: None,
+            unreadable: None,
         };
         store.put_entry(&row);
         store.put_channel(self);
@@ -308,14 +390,22 @@ impl HomeChannel {
     }
 }
 
-/// Whether the source is bound by an entry, and since when.
-pub fn in_force(entry: &HomeEntry, now: Timestamp) -> InForce {
-    match entry.acknowledged {
-        Some(since) => InForce::Acknowledged(since),
-        None if now >= entry.leases_lapse => {
-            InForce::LeasesLapsed(entry.leases_lapse.max(entry.accepted))
-        }
-        None => InForce::Accepted,
+/// Whether the source is bound by an entry, and since when. Without its word it is, once every lease
+/// that was granted without knowing the entry has surely run out.
+pub fn in_force(entry: &HomeEntry, channel: &HomeChannel, run: &Run, now: Now) -> InForce {
+    if let Some(since) = entry.unreadable {
+        return InForce::Unreadable(since);
+    }
+    if let Some(since) = entry.acknowledged {
+        return InForce::Acknowledged(since);
+    }
+    // Both are bounds: the channel's may have been raised since, or lowered because the longer ones
+    // have run out.
+    let wait_ms = lapse_ms(entry.longest_grant_ms.min(channel.longest_grant_ms));
+    if entry.accepted.is_past(wait_ms, run, now) {
+        InForce::LeasesLapsed(entry.accepted.wall.plus_ms(wait_ms))
+    } else {
+        InForce::Accepted
     }
 }
 

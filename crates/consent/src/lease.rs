@@ -4,6 +4,7 @@
 //! clock that counts suspend; the wall clock caps it. It lives in memory only: a source that starts
 //! anew has none until it has pulled.
 
+use serde::{Deserialize, Serialize};
 use wire::{
     Hash, Nonce, Now, Timestamp,
     channel::{ChannelHead, ChannelId, Grant, Position},
@@ -12,9 +13,50 @@ use wire::{
 /// How far two honest clocks may drift apart while a lease runs, in parts per thousand.
 pub const DRIFT_PER_MILLE: u64 = 1;
 
-/// How long the home must wait until a lease it granted has surely run out at the source.
+/// Leases outside of this are a fault of the home: shorter ones would keep both ends busy, longer
+/// ones would leave a deny without effect for longer than anybody could be told.
+pub const LEASES_MS: std::ops::RangeInclusive<u64> = 2_000..=24 * 60 * 60 * 1000;
+
+/// How long the home must wait until a lease it granted has surely run out at the source. Nothing,
+/// if none was ever granted.
 pub const fn lapse_ms(granted_ms: u64) -> u64 {
-    granted_ms + granted_ms * DRIFT_PER_MILLE / 1000 + 1
+    if granted_ms == 0 { 0 } else { granted_ms + granted_ms * DRIFT_PER_MILLE / 1000 + 1 }
+}
+
+/// One life of a node, from its start to its end. The monotonic clock can be compared within it,
+/// never with that of an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Fresh random bytes.
+    pub id: Nonce,
+    /// On the monotonic clock.
+    pub started_ms: u64,
+}
+
+/// When a home did something, on both of its clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Moment {
+    pub wall: Timestamp,
+    /// On the monotonic clock of [`Moment::run`].
+    pub mono_ms: u64,
+    pub run: Nonce,
+}
+
+impl Moment {
+    pub fn new(run: &Run, now: Now) -> Self {
+        Self { wall: now.wall, mono_ms: now.mono_ms, run: run.id }
+    }
+
+    /// Whether `ms` have surely passed since: both clocks must say so. What was before this run
+    /// began counts, on the monotonic clock, from when it began: how long the node was away only the
+    /// wall clock says, and that one can be set.
+    pub fn is_past(&self, ms: u64, run: &Run, now: Now) -> bool {
+        let since_ms = if self.run == run.id { self.mono_ms } else { run.started_ms };
+        now.mono_ms.checked_sub(since_ms).is_some_and(|passed| passed >= ms)
+            && now.wall >= self.wall.plus_ms(ms)
+    }
 }
 
 /// The lease of one channel at its source.
@@ -58,6 +100,8 @@ pub enum GrantError {
     OtherChannel,
     #[error("the grant answers no pull that is waiting for one")]
     Unasked,
+    #[error("the lease would last {0} ms; 2 s to 24 h can be granted")]
+    Duration(u64),
 }
 
 impl LeaseKeeper {
@@ -76,6 +120,9 @@ impl LeaseKeeper {
             return Err(GrantError::OtherChannel);
         }
         let sent = self.sent.filter(|sent| sent.nonce == grant.nonce).ok_or(GrantError::Unasked)?;
+        if !LEASES_MS.contains(&grant.granted_ms) {
+            return Err(GrantError::Duration(grant.granted_ms));
+        }
         self.sent = None;
         self.lease = Some(Lease {
             grant: id,
@@ -203,6 +250,36 @@ mod tests {
         assert_eq!(keeper.live(&position(0), at(0)), Err(NoLease::Never));
         assert_eq!(keeper.next_pull_ms(), 0);
         assert_eq!(leased(at(0), &grant(0, 60_000)).next_pull_ms(), at(20_000).mono_ms);
+    }
+
+    #[test]
+    fn a_lease_no_home_may_grant_is_none() {
+        for granted_ms in [0, 1_999, 24 * 60 * 60 * 1000 + 1, u64::MAX] {
+            let mut keeper = LeaseKeeper::new(channel());
+            keeper.sending(NONCE, at(0));
+            let refused = keeper.granted(&grant(0, granted_ms), GRANT);
+            assert_eq!(refused, Err(GrantError::Duration(granted_ms)));
+            assert_eq!(keeper.live(&position(0), at(1)), Err(NoLease::Never));
+        }
+    }
+
+    #[test]
+    fn time_has_passed_when_both_clocks_say_so() {
+        let run = Run { id: Nonce([1; 16]), started_ms: at(0).mono_ms };
+        let moment = Moment::new(&run, at(10));
+        assert!(!moment.is_past(100, &run, at(109)));
+        assert!(moment.is_past(100, &run, at(110)));
+        let wall_set_ahead = Now { mono_ms: at(20).mono_ms, wall: at(500).wall };
+        assert!(!moment.is_past(100, &run, wall_set_ahead));
+        let wall_set_back = Now { mono_ms: at(500).mono_ms, wall: at(20).wall };
+        assert!(!moment.is_past(100, &run, wall_set_back));
+        // After a restart the monotonic clock of before says nothing: a full wait from the start.
+        let next = Run { id: Nonce([2; 16]), started_ms: 50 };
+        let later = |ms| Now { mono_ms: ms, wall: at(5_000).wall };
+        assert!(!moment.is_past(100, &next, later(149)));
+        assert!(moment.is_past(100, &next, later(150)));
+        // Nor does a monotonic clock that is not of this run.
+        assert!(!moment.is_past(100, &run, later(5)));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! - [`pair`]: one citizen at one source: keys, permits and denies, as a set
 //! - [`evaluate`]: the `allowed` rule
 //! - [`home`], [`source`]: the two ends of a channel
+//! - [`pull`], [`push`]: when each end says what
 //! - [`lease`]: a source's proof that it has seen everything up to a moment ago
 //!
 //! `specs/04-consent.md` and `specs/05-channel.md` give the rules these modules follow.
@@ -15,6 +16,8 @@ pub mod home;
 pub mod lease;
 pub mod memory;
 pub mod pair;
+pub mod pull;
+pub mod push;
 pub mod scope;
 pub mod source;
 pub mod store;
@@ -22,6 +25,9 @@ pub mod vocabulary;
 
 pub use admission::{AdmissionError, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd};
 pub use evaluate::{Permitted, Query, Refused, UseCount, UseView, evaluate};
+pub use lease::{Moment, Run};
 pub use pair::PairState;
-pub use store::{ChannelStore, HomeEntry, PairThread, StoreFault};
+pub use pull::Puller;
+pub use push::Pusher;
+pub use store::{ChannelStore, DenyKey, HomeEntry, PairThread, StoreFault};
 pub use vocabulary::Vocabulary;

@@ -10,7 +10,7 @@ use crate::{
     home::HomeChannel,
     pair::PairState,
     source::SourceChannel,
-    store::{ChannelStore, HomeEntry, HomeStore, PairThread, SourceStore, StoreFault},
+    store::{ChannelStore, DenyKey, HomeEntry, HomeStore, PairThread, SourceStore, StoreFault},
 };
 
 /// What one channel keeps at one end.
@@ -84,15 +84,22 @@ impl SourceStore for MemoryStore {
         self.links.insert((recipient.clone(), *there, *subject));
     }
 
-    fn direct_denies(&self, limit: usize) -> Result<Vec<(DecisionId, Attested)>, StoreFault> {
+    fn direct_denies(
+        &self,
+        after: Option<&DenyKey>,
+        limit: usize,
+    ) -> Result<Vec<(DenyKey, Attested)>, StoreFault> {
         let home = self.source_channel.as_ref().map(|channel| &channel.id().home);
         let ours = |subject: &ServiceId| {
             self.pairs.get(subject).is_some_and(|pair| pair.home.as_ref() == home)
         };
-        Ok((self.direct_denies.iter())
+        let passed = |key: &DenyKey| after.is_some_and(|after| key <= after);
+        let behind = self.direct_denies.iter().filter(|(key, _)| !passed(key));
+        let around = self.direct_denies.iter().filter(|(key, _)| passed(key));
+        Ok((behind.chain(around))
             .filter(|((subject, _), _)| ours(subject))
             .take(limit)
-            .map(|((_, id), deny)| (*id, deny.clone()))
+            .map(|(key, deny)| (*key, deny.clone()))
             .collect())
     }
 

@@ -16,7 +16,7 @@ use crate::{
     admission::{AdmissionError, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd, ReadDecision},
     home::thread_entry,
     pair::PairState,
-    store::{SourceStore, StoreFault},
+    store::{DenyKey, SourceStore, StoreFault},
 };
 
 /// The state of a channel at its source, besides pairs, threads and map.
@@ -25,9 +25,13 @@ use crate::{
 pub struct SourceChannel {
     id: ChannelId,
     applied: ChannelHead,
-    /// Entries that could not be read or verified, to be reported to the home.
+    /// Entries that could not be read or verified, until the home has heard of it.
     unreadable: BTreeSet<u64>,
 }
+
+/// Most unreadable entries that wait to be reported: a home that fills its channel with them does not
+/// fill the source's store. What is beyond is in the evidence log only.
+pub const UNREADABLE: usize = 4096;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SourceError {
@@ -64,16 +68,36 @@ impl SourceChannel {
         &self.applied
     }
 
-    /// The next pull. Direct denies ride along until the channel brings them back.
-    pub fn pull(&self, store: &dyn SourceStore, nonce: Nonce) -> Result<Pull, StoreFault> {
-        let denies = store.direct_denies(limits::PULL_ATTACHMENTS)?;
-        Ok(Pull {
+    /// The next pull, and the key of the last direct deny in it. Direct denies ride along until the
+    /// channel brings them back; those behind `after` go first, so that some which the home will not
+    /// take do not hold up the others ([`crate::Puller::denies_after`]).
+    pub fn pull(
+        &self,
+        store: &dyn SourceStore,
+        nonce: Nonce,
+        after: Option<&DenyKey>,
+    ) -> Result<(Pull, Option<DenyKey>), StoreFault> {
+        let denies = store.direct_denies(after, limits::PULL_ATTACHMENTS)?;
+        let last = denies.last().map(|(key, _)| *key);
+        let pull = Pull {
             channel: self.id.clone(),
             nonce,
             applied: self.applied.position,
             denies: denies.into_iter().map(|(_, deny)| deny).collect(),
             unreadable: self.unreadable.iter().copied().take(limits::PULL_ATTACHMENTS).collect(),
-        })
+        };
+        Ok((pull, last))
+    }
+
+    /// The home answered a pull that reported these entries unreadable: it has them on disk.
+    pub fn reported(&mut self, store: &mut dyn SourceStore, unreadable: &[u64]) {
+        let before = self.unreadable.len();
+        for seq in unreadable {
+            self.unreadable.remove(seq);
+        }
+        if self.unreadable.len() < before {
+            store.put_channel(self);
+        }
     }
 
     /// Applies the entries that are new and checks that they lead to the head the home signed.
@@ -106,7 +130,7 @@ impl SourceChannel {
             }
             let hash = entry.hash();
             let applied = next.apply_entry(store, entry, &hash, trust, now)?;
-            if applied.fault.is_some() {
+            if applied.fault.is_some() && next.unreadable.len() < UNREADABLE {
                 next.unreadable.insert(entry.seq);
             }
             store.put_entry(entry);

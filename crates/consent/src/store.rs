@@ -11,7 +11,9 @@ use wire::{
 
 use evidence::map::{MapNode, NodeKey};
 
-use crate::{evaluate::UseCount, home::HomeChannel, pair::PairState, source::SourceChannel};
+use crate::{
+    evaluate::UseCount, home::HomeChannel, lease::Moment, pair::PairState, source::SourceChannel,
+};
 
 /// The store could not be read: no verdict about what it holds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,11 +28,17 @@ pub struct HomeEntry {
     /// The channel's head right after it.
     pub head: ChannelHead,
     pub decision: Option<DecisionId>,
-    pub accepted: Timestamp,
-    /// When the last lease that was granted without knowing it has surely run out.
-    pub leases_lapse: Timestamp,
+    pub accepted: Moment,
+    /// The longest lease that can have been granted without knowing it.
+    pub longest_grant_ms: u64,
+    /// When the source was first known to have applied it.
     pub acknowledged: Option<Timestamp>,
+    /// When the source first said that it could not read or verify it.
+    pub unreadable: Option<Timestamp>,
 }
+
+/// Where a deny that came another way is kept: by the citizen's id at the source, then its own.
+pub type DenyKey = (ServiceId, DecisionId);
 
 /// What one channel says of one pair: the digest that the Merkle map holds, and which entries made
 /// it. The digest is `H("mebuku/pair/1", [digest before, entry hash])`, from 32 zero bytes.
@@ -91,7 +99,14 @@ pub trait SourceStore: ChannelStore {
     );
     /// Denies that came another way and that this channel's home has to hear of: those of the pairs
     /// whose home it is, until the channel brings them.
-    fn direct_denies(&self, limit: usize) -> Result<Vec<(DecisionId, Attested)>, StoreFault>;
+    ///
+    /// In the order of their keys, from the first one behind `after`; once at the end, on from the
+    /// start. None comes twice.
+    fn direct_denies(
+        &self,
+        after: Option<&DenyKey>,
+        limit: usize,
+    ) -> Result<Vec<(DenyKey, Attested)>, StoreFault>;
     fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested);
     fn drop_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId);
     fn uses(&self, permit: &DecisionId) -> Result<UseCount, StoreFault>;

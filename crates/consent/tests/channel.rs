@@ -4,16 +4,18 @@
 mod fixture;
 
 use consent::{
-    AdmissionError, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore,
+    AdmissionError, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, DenyKey,
     admission::ReadDecision,
     evaluate::Refused,
-    home::{self, HomeError},
+    home::{self, HomeError, Terms},
+    lease::Run,
     source::{SourceError, accept_direct_deny},
+    store::SourceStore,
 };
-use fixture::{Fixture, NOW, now};
+use fixture::{Fixture, NOW, RUN, now};
 use wire::{
-    Hash, Nonce, Timestamp,
-    channel::EntryKind,
+    Hash, Nonce, Now, Timestamp,
+    channel::{EntryKind, Pull},
     citizen::InForce,
     consent::{Items, Recipient, Reopen, Scope},
 };
@@ -181,7 +183,7 @@ fn an_entry_that_cannot_be_read_is_a_deny_of_its_scope_but_never_a_permit() {
     fixture.force_entry_with(EntryKind(999), Scope::EVERYTHING, &garbage);
     fixture.sync();
     assert_eq!(fixture.ask(), Err(Refused::Denied), "an unknown kind is a deny");
-    let pull = fixture.source.pull(&fixture.source_store, Nonce([0; 16])).unwrap();
+    let pull = fixture.source.pull(&fixture.source_store, Nonce([0; 16]), None).unwrap().0;
     assert_eq!(pull.unreadable, [2, 3], "both are reported");
 }
 
@@ -232,28 +234,104 @@ fn a_source_of_another_history_gets_no_lease() {
     let mut fixture = Fixture::new();
     fixture.accept_permit(vec![]);
     fixture.sync();
-    let mut pull = fixture.source.pull(&fixture.source_store, Nonce([1; 16])).unwrap();
+    let mut pull = fixture.source.pull(&fixture.source_store, Nonce([1; 16]), None).unwrap().0;
     pull.applied.chain = Hash([9; 32]);
     let (home, store) = (&mut fixture.home, &mut fixture.home_store);
-    assert!(matches!(home.grant(store, &pull, 60_000, now()), Err(HomeError::Forked)));
+    assert!(matches!(home.grant(store, &pull, 60_000, &RUN, now()), Err(HomeError::Forked)));
     pull.applied.length = 99;
-    assert!(matches!(home.grant(store, &pull, 60_000, now()), Err(HomeError::Forked)));
+    assert!(matches!(home.grant(store, &pull, 60_000, &RUN, now()), Err(HomeError::Forked)));
+}
+
+/// A pull of a source that is up to date, answered with this lease.
+fn grant(fixture: &mut Fixture, granted_ms: u64, now: Now) -> Terms {
+    let (pull, _) = fixture.source.pull(&fixture.source_store, Nonce([1; 16]), None).unwrap();
+    fixture.home.grant(&mut fixture.home_store, &pull, granted_ms, &RUN, now).unwrap()
+}
+
+fn later(ms: u64) -> Now {
+    Now { mono_ms: now().mono_ms + ms, wall: NOW.plus_ms(ms) }
 }
 
 #[test]
 fn a_restarted_home_remembers_its_longest_grant() {
     let mut fixture = Fixture::new();
     fixture.sync();
-    let pull = fixture.source.pull(&fixture.source_store, Nonce([1; 16])).unwrap();
-    let (home, store) = (&mut fixture.home, &mut fixture.home_store);
-    home.grant(store, &pull, 60_000, now()).unwrap();
+    assert_eq!(grant(&mut fixture, 60_000, now()).longest_grant_ms, Some(60_000));
     // All that is left after a restart is what was stored.
     fixture.home = fixture.home_store.home_channel.clone().unwrap();
     let deny = fixture.signed_deny(&fixture.phone.clone(), Scope::EVERYTHING, 12);
-    let accepted = fixture.hand_in(&deny).unwrap();
-    assert_eq!(home::in_force(&accepted.entry, NOW.plus_ms(60_000)), InForce::Accepted);
-    let lapsed = home::in_force(&accepted.entry, NOW.plus_ms(60_100));
-    assert!(matches!(lapsed, InForce::LeasesLapsed(at) if at > NOW.plus_ms(60_000)));
+    let entry = fixture.hand_in(&deny).unwrap().entry;
+    let status = |run: &Run, now| home::in_force(&entry, &fixture.home, run, now);
+    assert_eq!(status(&RUN, later(60_000)), InForce::Accepted);
+    assert_eq!(status(&RUN, later(60_061)), InForce::LeasesLapsed(NOW.plus_ms(60_061)));
+    // One clock alone does not make it so.
+    let wall_ahead = Now { wall: later(90_000).wall, ..later(1_000) };
+    assert_eq!(status(&RUN, wall_ahead), InForce::Accepted);
+    let wall_behind = Now { wall: later(1_000).wall, ..later(90_000) };
+    assert_eq!(status(&RUN, wall_behind), InForce::Accepted);
+    // Restarted after the entry: the monotonic clock of before says nothing any more.
+    let next = Run { id: Nonce([0x22; 16]), started_ms: 10 };
+    let at = |mono_ms| Now { mono_ms, wall: later(90_000).wall };
+    assert_eq!(status(&next, at(60_070)), InForce::Accepted);
+    assert!(matches!(status(&next, at(60_071)), InForce::LeasesLapsed(_)));
+}
+
+#[test]
+fn a_pull_that_brings_no_news_needs_no_write() {
+    let mut fixture = Fixture::new();
+    fixture.sync();
+    assert!(grant(&mut fixture, 60_000, now()).wrote);
+    let before = fixture.home_store.clone();
+    let terms = grant(&mut fixture, 60_000, later(20_000));
+    assert!(!terms.wrote && terms.longest_grant_ms.is_none());
+    assert_eq!(fixture.home_store, before);
+    // An entry that the pull acknowledges is news.
+    fixture.accept_permit(vec![]);
+    let position = fixture.source.applied().position;
+    let batch = fixture.home.batch_after(&fixture.home_store, &position).unwrap();
+    let (statement, trust) = (fixture.statement(batch.head), fixture.network.trust.clone());
+    let (source, store) = (&mut fixture.source, &mut fixture.source_store);
+    source.apply(store, &batch.entries, &statement, &trust, now()).unwrap();
+    assert!(grant(&mut fixture, 60_000, later(40_000)).wrote);
+    assert_eq!(fixture.home.acknowledged(), 2);
+    assert!(!grant(&mut fixture, 60_000, later(60_000)).wrote);
+}
+
+#[test]
+fn a_shorter_setting_counts_once_the_longer_leases_have_run_out() {
+    let mut fixture = Fixture::new();
+    fixture.sync();
+    grant(&mut fixture, 60_000, now());
+    // Set to 2 s, asked every now and then.
+    assert_eq!(grant(&mut fixture, 2_000, later(1_000)).longest_grant_ms, None);
+    assert_eq!(grant(&mut fixture, 2_000, later(30_000)).longest_grant_ms, None);
+    let deny = fixture.signed_deny(&fixture.phone.clone(), Scope::EVERYTHING, 12);
+    let entry = fixture.hand_in(&deny).unwrap().entry;
+    assert_eq!(grant(&mut fixture, 2_000, later(61_060)).longest_grant_ms, None);
+    let status = |fixture: &Fixture| home::in_force(&entry, &fixture.home, &RUN, later(10_000));
+    assert_eq!(status(&fixture), InForce::Accepted, "a lease of 60 s may be out");
+    assert_eq!(grant(&mut fixture, 2_000, later(61_061)).longest_grant_ms, Some(2_000));
+    // Raised for a moment in between: the wait begins anew.
+    grant(&mut fixture, 60_000, later(70_000));
+    grant(&mut fixture, 2_000, later(70_001));
+    grant(&mut fixture, 60_000, later(100_000));
+    grant(&mut fixture, 2_000, later(100_001));
+    assert_eq!(grant(&mut fixture, 2_000, later(140_000)).longest_grant_ms, None);
+    assert_eq!(fixture.home.longest_grant_ms(), 60_000);
+    assert_eq!(grant(&mut fixture, 2_000, later(160_062)).longest_grant_ms, Some(2_000));
+}
+
+#[test]
+fn a_longer_setting_does_not_put_back_in_doubt_what_had_lapsed() {
+    let mut fixture = Fixture::new();
+    fixture.sync();
+    grant(&mut fixture, 2_000, now());
+    let deny = fixture.signed_deny(&fixture.phone.clone(), Scope::EVERYTHING, 12);
+    let entry = fixture.hand_in(&deny).unwrap().entry;
+    let lapsed = InForce::LeasesLapsed(NOW.plus_ms(2_003));
+    assert_eq!(home::in_force(&entry, &fixture.home, &RUN, later(2_003)), lapsed);
+    assert_eq!(grant(&mut fixture, 60_000, later(3_000)).longest_grant_ms, Some(60_000));
+    assert_eq!(home::in_force(&entry, &fixture.home, &RUN, later(3_000)), lapsed);
 }
 
 #[test]
@@ -262,11 +340,67 @@ fn a_deny_is_in_force_when_acknowledged_or_when_every_older_lease_lapsed() {
     // No lease is out: it binds at once.
     let deny = fixture.signed_deny(&fixture.phone.clone(), Scope::EVERYTHING, 13);
     let accepted = fixture.hand_in(&deny).unwrap();
-    assert!(matches!(home::in_force(&accepted.entry, NOW), InForce::LeasesLapsed(_)));
+    let status = |fixture: &Fixture, row: &_| home::in_force(row, &fixture.home, &RUN, now());
+    assert!(matches!(status(&fixture, &accepted.entry), InForce::LeasesLapsed(_)));
     fixture.sync();
     let seq = accepted.entry.entry.seq;
     let row = fixture.home_store.home_entries[seq as usize].clone();
-    assert_eq!(home::in_force(&row, NOW), InForce::Acknowledged(NOW));
+    assert_eq!(status(&fixture, &row), InForce::Acknowledged(NOW));
+}
+
+#[test]
+fn what_the_source_could_not_read_is_shown_and_reported_once() {
+    let mut fixture = Fixture::new();
+    let garbage = wire::consent::Attested { object: vec![1, 2, 3].into(), chain: vec![] };
+    fixture.force_entry_with(EntryKind::PERMIT, Scope::EVERYTHING, &garbage);
+    fixture.sync();
+    let (pull, _) = fixture.source.pull(&fixture.source_store, Nonce([1; 16]), None).unwrap();
+    assert_eq!(pull.unreadable, [1]);
+    let (home, store) = (&mut fixture.home, &mut fixture.home_store);
+    assert!(home.grant(store, &pull, 60_000, &RUN, now()).unwrap().wrote);
+    let row = |fixture: &Fixture| fixture.home_store.home_entries[1].clone();
+    let status = home::in_force(&row(&fixture), &fixture.home, &RUN, now());
+    assert_eq!(status, InForce::Unreadable(NOW), "acknowledged, and permits nothing");
+    // Said again, later: no news, and the first time stands.
+    assert!(
+        !fixture.home.grant(&mut fixture.home_store, &pull, 60_000, &RUN, later(9)).unwrap().wrote
+    );
+    assert_eq!(row(&fixture).unreadable, Some(NOW));
+    // The answer came: the source need not say it again, not after a restart either.
+    fixture.source.reported(&mut fixture.source_store, &pull.unreadable);
+    assert_eq!(fixture.source_store.source_channel.as_ref(), Some(&fixture.source));
+    let (pull, _) = fixture.source.pull(&fixture.source_store, Nonce([2; 16]), None).unwrap();
+    assert!(pull.unreadable.is_empty());
+    // What the source cannot have seen is not taken.
+    let pull = Pull { unreadable: vec![2, 99], ..pull };
+    assert!(
+        !fixture.home.grant(&mut fixture.home_store, &pull, 60_000, &RUN, later(9)).unwrap().wrote
+    );
+}
+
+#[test]
+fn denies_that_the_home_will_not_take_hold_up_no_others() {
+    let mut fixture = Fixture::new();
+    fixture.sync();
+    let deny = wire::consent::Attested { object: vec![1].into(), chain: vec![] };
+    let subject = *fixture.source_store.pairs.keys().next().unwrap();
+    let many = wire::limits::PULL_ATTACHMENTS + 40;
+    for number in 0..many {
+        let mut id = [0; 32];
+        id[..2].copy_from_slice(&u16::try_from(number).unwrap().to_be_bytes());
+        fixture.source_store.put_direct_deny(&subject, &wire::DecisionId(id), &deny);
+    }
+    let mut keys: Vec<_> = fixture.source_store.direct_denies.keys().copied().collect();
+    let carried = |after: Option<&DenyKey>| {
+        fixture.source_store.direct_denies(after, wire::limits::PULL_ATTACHMENTS).unwrap()
+    };
+    let first = carried(None);
+    let (pull, last) = fixture.source.pull(&fixture.source_store, Nonce([1; 16]), None).unwrap();
+    assert_eq!((pull.denies.len(), last), (first.len(), first.last().map(|(key, _)| *key)));
+    // The next pull begins with those that the first had no room for, then goes round.
+    let second: Vec<_> = carried(last.as_ref()).into_iter().map(|(key, _)| key).collect();
+    keys.rotate_left(first.len());
+    assert_eq!(second, keys[..wire::limits::PULL_ATTACHMENTS]);
 }
 
 #[test]
@@ -281,7 +415,7 @@ fn a_deny_handed_to_the_source_holds_and_comes_back_through_the_channel() {
     assert!(accept_direct_deny(&mut fixture.source_store, &deny).unwrap());
     assert!(!accept_direct_deny(&mut fixture.source_store, &deny).unwrap(), "once");
     assert_eq!(fixture.ask(), Err(Refused::Denied));
-    let pull = fixture.source.pull(&fixture.source_store, Nonce([2; 16])).unwrap();
+    let pull = fixture.source.pull(&fixture.source_store, Nonce([2; 16]), None).unwrap().0;
     assert_eq!(pull.denies, [submission]);
     fixture.hand_in(&pull.denies[0]).unwrap();
     fixture.sync();

@@ -132,6 +132,9 @@ pub enum InForce {
     Acknowledged(Timestamp),
     /// Every lease that did not know it has run out: the source cannot release against it.
     LeasesLapsed(Timestamp),
+    /// The source said that it could not read or verify it, or found that its signer had no say: it
+    /// permits nothing.
+    Unreadable(Timestamp),
 }
 
 /// The home's answer to a decision that it made durable.
