@@ -98,7 +98,7 @@ impl RequestFault {
 }
 
 /// A request that can be read. Nothing in it is believed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Received {
     signed: Signed<Request>,
 }
@@ -142,7 +142,7 @@ impl Received {
 }
 
 /// A request that its recipient made, for this node, now.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Authentic {
     verified: Verified<Request>,
 }

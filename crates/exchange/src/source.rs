@@ -6,9 +6,10 @@
 //!                   └─────► Resend ──────────────────────────────────────────────── commit ──────┘
 //! ```
 //!
-//! Consent is evaluated twice: before the slow fetch, and again inside the durable write, which the
-//! node serialises with applying channel entries. A deny applied in between therefore refuses the
-//! release; and once a deny is acknowledged no older evaluation can still commit.
+//! Consent is evaluated three times: before the slow fetch, again inside the durable write, which the
+//! node serialises with applying channel entries, and right before the first byte leaves. A deny
+//! applied in between therefore refuses the release; once a deny is acknowledged no older evaluation
+//! can still commit.
 
 mod present;
 mod release;
@@ -126,7 +127,7 @@ pub fn padded_delay(arrival_ms: u64, now_ms: u64, step_ms: u64) -> u64 {
 }
 
 /// What an evaluation leads to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Evaluated {
     /// Fetch the records and prepare a presentation.
     Fetch(Allowed),

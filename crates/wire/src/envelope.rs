@@ -186,7 +186,7 @@ impl<M: Message> Unsigned<M> {
 }
 
 /// A `COSE_Sign1` envelope, parsed. Its signature has **not** been checked.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Signed<M> {
     bytes: Vec<u8>,
     message: M,
@@ -259,7 +259,7 @@ impl<M: Message> std::fmt::Debug for Signed<M> {
 
 /// An envelope whose signature was checked with [`Verified::public_key`]. Whether that key may say
 /// such a thing is the next question.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Verified<M: Message> {
     signed: Signed<M>,
     public_key: PublicKey,

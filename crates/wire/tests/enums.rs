@@ -160,5 +160,6 @@ fn citizen() {
         (InForce::Accepted, r#""accepted""#),
         (InForce::Acknowledged(Timestamp(5)), r#"{"acknowledged":5}"#),
         (InForce::LeasesLapsed(Timestamp(5)), r#"{"leases-lapsed":5}"#),
+        (InForce::Unreadable(Timestamp(5)), r#"{"unreadable":5}"#),
     ]);
 }

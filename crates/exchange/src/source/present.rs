@@ -27,7 +27,7 @@ pub enum PresentConsentError {
 }
 
 /// A present-consent that was admitted for one request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PresentConsent {
     decision: AdmittedDecision,
     standing: StandingPermit,

@@ -2,18 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consent::{
-    Permitted, Refused, UseCount,
-    evaluate::use_after,
-    lease::{Lease, NoLease},
-};
+use consent::{Permitted, Refused, UseCount, evaluate::use_after};
 use evidence::record::Release;
 use wire::{
     Bytes, DecisionId, ItemType, Pair, ServiceId, SignError, SignatureBytes, Signer, Timestamp,
     exchange::{ExchangeReply, Rejection},
 };
 
-use super::{Decided, Declined, Released, View};
+use super::{Decided, Declined, Previous, Released, View};
 use crate::{
     credential::{
         Claims, IssueError, PRESENTATION_VALIDITY_MS, Presentation, Record, UnsignedPresentation,
@@ -22,14 +18,14 @@ use crate::{
 };
 
 /// Permitted; nothing fetched yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Allowed {
     request: Authentic,
     subject: ServiceId,
     permitted: Permitted,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum PrepareError {
     #[error(transparent)]
     Declined(#[from] Declined),
@@ -109,7 +105,7 @@ impl Allowed {
 }
 
 /// A presentation of the permitted items, waiting for the credential key's signature.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Unsigned {
     request: Authentic,
     subject: ServiceId,
@@ -135,7 +131,7 @@ impl Unsigned {
 }
 
 /// A signed presentation that nobody may see yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Prepared {
     request: Authentic,
     subject: ServiceId,
@@ -178,12 +174,12 @@ impl Prepared {
         let release = release(&self.request, &decided, &self.leaves, &bytes);
         let on_lease = release.lease.is_some();
         let released = Released { release, leaves: self.leaves, time: view.at };
-        Ok(Committed { request: self.request, bytes, on_lease, write: Some((released, uses)) })
+        Ok(Committed { request: self.request, bytes, on_lease, released, uses: Some(uses) })
     }
 }
 
 /// Permitted again, on the permits that the stored presentation cites.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Resend {
     request: Authentic,
 }
@@ -208,7 +204,8 @@ impl Resend {
             request: self.request,
             bytes,
             on_lease: decided.lease.is_some(),
-            write: None,
+            released: previous.released.clone(),
+            uses: None,
         })
     }
 }
@@ -256,12 +253,14 @@ fn spend(leaves: &[(ItemType, DecisionId)], view: &View<'_>) -> Vec<(DecisionId,
 }
 
 /// Evaluated inside the durable write. The bytes come out only through [`Committed::send`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Committed {
     request: Authentic,
     bytes: Vec<u8>,
     on_lease: bool,
-    write: Option<(Released, Vec<(DecisionId, UseCount)>)>,
+    released: Released,
+    /// The new counters; `None` for a retry, which writes nothing.
+    uses: Option<Vec<(DecisionId, UseCount)>>,
 }
 
 /// What the durable write holds. [`Released::release`] is the body of the log's record.
@@ -276,23 +275,26 @@ pub struct ReleaseWrite<'a> {
 impl Committed {
     /// What must be durable before anything is sent; `None` for a retry.
     pub fn write(&self) -> Option<ReleaseWrite<'_>> {
-        let (released, uses) = self.write.as_ref()?;
-        Some(ReleaseWrite { released, uses, presentation: &self.bytes })
+        let uses = self.uses.as_ref()?;
+        Some(ReleaseWrite { released: &self.released, uses, presentation: &self.bytes })
     }
 
-    /// The last look, right before the first byte leaves: what was released on a lease needs a live
-    /// one of the same channel still, and the request must not be over.
-    pub fn send(
-        self,
-        lease: Result<&Lease, NoLease>,
-        now: Timestamp,
-    ) -> Result<ExchangeReply, Declined> {
-        if self.request.is_over(now) {
-            return Err(Declined::Expired);
+    /// The last look, right before the first byte leaves, on a `view` read after the write is
+    /// durable. Consent is evaluated as for a retry: on the permits that the presentation cites, its
+    /// own use not counted. So a deny that was applied after the commit stops it still; and what was
+    /// released on a lease needs a live one.
+    pub fn send(self, view: &View<'_>) -> Result<ExchangeReply, Declined> {
+        let Self { request, bytes, on_lease, released, .. } = self;
+        let previous = Previous { released: &released, presentation: &bytes };
+        let view = View { previous: Some(previous), ..*view };
+        request.check_previous(&view)?;
+        let decided = request.decide(&view)?;
+        if decided.subject != released.release.pair.subject {
+            return Err(Declined::Changed);
         }
-        if self.on_lease && lease.is_err() {
+        if on_lease && decided.lease.is_none() {
             return Err(Declined::Refused(Refused::NoLease));
         }
-        Ok(ExchangeReply::Presentation(Bytes(self.bytes)))
+        Ok(ExchangeReply::Presentation(Bytes(bytes)))
     }
 }

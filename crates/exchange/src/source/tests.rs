@@ -191,7 +191,16 @@ impl Store {
             }
             Evaluated::Resend(resend) => self.view(request, ms, |view| resend.commit(view))?,
         };
-        committed.send(self.lease(ms), NOW.plus_ms(ms))
+        self.send(request, committed, ms)
+    }
+
+    fn send(
+        &self,
+        request: &Authentic,
+        committed: Committed,
+        ms: u64,
+    ) -> Result<ExchangeReply, Declined> {
+        self.view(request, ms, |view| committed.send(view))
     }
 
     fn authentic(&self, items: &[&str], whole: bool) -> Authentic {
@@ -239,7 +248,7 @@ fn from_request_to_presentation() {
     // One use, though two items passed on it.
     assert_eq!(write.uses, [(PERMIT, UseCount { period: 0, count: 1 })]);
 
-    let bytes = bytes(committed.send(store.lease(20), NOW.plus_ms(20)));
+    let bytes = bytes(store.send(&request, committed, 20));
     let expected = expected(request.request(), request.id(), NOW.plus_ms(30));
     let checked = check_presentation(&bytes, &expected, store.fixture.trust()).unwrap();
     assert_eq!(checked.decisions(), [PERMIT]);
@@ -261,6 +270,32 @@ fn a_deny_during_the_fetch_refuses() {
     let expected = expected(request.request(), request.id(), NOW.plus_ms(30));
     let checked = check_presentation(&bytes, &expected, store.fixture.trust()).unwrap();
     assert_eq!(checked.items().keys().collect::<Vec<_>>(), [&item("health.allergy")]);
+}
+
+#[test]
+fn a_deny_after_the_commit_still_stops_the_first_byte() {
+    let mut store = Store::new(&["health"], Uses::Once);
+    let request = store.authentic(&["health.allergy", "health.condition"], false);
+    let allowed = store.allowed(&request, 0);
+    let prepared = store.prepared(allowed, &["health.allergy", "health.condition"]);
+    let committed = store.commit(prepared, 10).unwrap();
+    // Its own use is spent, and that refuses nothing.
+    assert!(store.send(&request, committed.clone(), 11).is_ok());
+    // Of one of the two items only: what is signed holds both.
+    store.pair.denies.insert(DENY, deny(&["health.condition"]));
+    let refused = Err(Declined::Refused(Refused::Denied));
+    assert_eq!(store.send(&request, committed.clone(), 12), refused);
+    store.pair.denies.clear();
+    // A key that ended, a permit that is gone, another permit in its place.
+    let ended = store.pair.keys.remove(&KEY).unwrap();
+    assert_eq!(
+        store.send(&request, committed.clone(), 12),
+        Err(Declined::Refused(Refused::KeyDoesNotStand))
+    );
+    store.pair.keys.insert(KEY, ended);
+    store.pair.permits.clear();
+    store.pair.permits.insert(DecisionId([0x22; 32]), standing(&["health"], Uses::Unlimited));
+    assert!(store.send(&request, committed, 12).is_err());
 }
 
 #[test]
@@ -290,9 +325,9 @@ fn the_lease_is_looked_at_three_times() {
     let prepared = store.prepared(allowed, &["health.allergy"]);
     assert_eq!(store.commit(prepared.clone(), 60_000), Err(no_lease));
     let committed = store.commit(prepared, 59_999).unwrap();
-    let sent = committed.clone().send(store.lease(60_000), NOW.plus_ms(60_000));
+    let sent = store.send(&request, committed.clone(), 60_000);
     assert_eq!(sent, Err(no_lease));
-    assert!(committed.send(store.lease(59_999), NOW.plus_ms(59_999)).is_ok());
+    assert!(store.send(&request, committed, 59_999).is_ok());
     // A pull that brought a head not applied yet.
     store.applied.position.length = 3;
     assert_eq!(store.evaluate(&request, 1).unwrap_err(), no_lease);
@@ -398,8 +433,8 @@ fn twins_in_flight_spend_one_use() {
     let first = store.commit(one, 1).unwrap();
     let second = store.commit(two, 2).unwrap();
     assert_eq!(second.write(), None);
-    let first = bytes(first.send(store.lease(3), NOW.plus_ms(3)));
-    assert_eq!(bytes(second.send(store.lease(3), NOW.plus_ms(3))), first);
+    let first = bytes(store.send(&request, first, 3));
+    assert_eq!(bytes(store.send(&request, second, 3)), first);
     assert_eq!(store.uses[&PERMIT].count, 1);
     // Two different requests on a permit good once: the second finds it spent when it commits.
     let mut store = Store::new(&["health"], Uses::Once);
@@ -437,7 +472,7 @@ fn nothing_is_answered_too_late() {
     assert_eq!(store.evaluate(&request, 120_000).unwrap_err(), Declined::Expired);
     assert_eq!(store.commit(prepared.clone(), 120_000), Err(Declined::Expired));
     let committed = store.commit(prepared, 1).unwrap();
-    let late = committed.send(store.lease(1), NOW.plus_ms(120_000));
+    let late = store.send(&request, committed, 120_000);
     assert_eq!(late, Err(Declined::Expired));
 }
 
@@ -463,7 +498,7 @@ fn what_is_not_held_is_left_out() {
     let prepared = store.prepared(store.allowed(&part, 0), &["health.allergy"]);
     let committed = store.commit(prepared, 1).unwrap();
     assert_eq!(committed.write().unwrap().released.leaves.len(), 1);
-    let first = bytes(committed.send(store.lease(2), NOW.plus_ms(2)));
+    let first = bytes(store.send(&part, committed, 2));
     assert_eq!(bytes(store.answer(&part, 3)), first);
 }
 

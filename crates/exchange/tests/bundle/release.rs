@@ -187,7 +187,7 @@ fn release(world: &mut World, authentic: &Authentic, grant: &Grant) -> (Release,
     let write = committed.write().unwrap();
     let release = write.released.release.clone();
     let uses = write.uses.to_vec();
-    let ExchangeReply::Presentation(sent) = committed.send(lease, world.clock).unwrap() else {
+    let ExchangeReply::Presentation(sent) = committed.send(&view).unwrap() else {
         panic!("no presentation")
     };
     world.source_store.uses.extend(uses);

@@ -112,6 +112,7 @@ fn register() -> Vec<Example> {
         plain("decision-reply", "accepted", &reply(InForce::Accepted)),
         plain("decision-reply", "acknowledged", &reply(InForce::Acknowledged(NOON))),
         plain("decision-reply", "leases-lapsed", &reply(InForce::LeasesLapsed(NOON))),
+        plain("decision-reply", "unreadable", &reply(InForce::Unreadable(NOON))),
         signed("signed-record-submission", "full", &record),
         signed("signed-record-submission", "minimal", &empty),
         plain("record-submission", "full", &record),

@@ -81,6 +81,9 @@ pub fn status(status: &InForce) -> String {
         InForce::Accepted => "accepted, on its way".to_owned(),
         InForce::Acknowledged(since) => format!("発効 in force since {}", date(*since)),
         InForce::LeasesLapsed(since) => format!("発効 in force since {} (leases)", date(*since)),
+        InForce::Unreadable(since) => {
+            format!("the source could not read it; it permits nothing (since {})", date(*since))
+        }
     }
 }
 
