@@ -12,6 +12,7 @@
 
 pub mod admission;
 pub mod evaluate;
+pub mod guard;
 pub mod home;
 pub mod lease;
 pub mod memory;

@@ -108,7 +108,7 @@ impl SourceChannel {
         store: &mut dyn SourceStore,
         entries: &[Entry],
         statement: &HeadStatement,
-        trust: &Trust,
+        trust: &dyn Absorb,
         now: Now,
     ) -> Result<Vec<AppliedEntry>, SourceError> {
         if statement.channel != self.id {
@@ -153,12 +153,12 @@ impl SourceChannel {
         store: &mut dyn SourceStore,
         entry: &Entry,
         hash: &Hash,
-        trust: &Trust,
+        trust: &dyn Absorb,
         now: Now,
     ) -> Result<AppliedEntry, StoreFault> {
         let mut pair = store.pair(&entry.subject)?;
         let Absorbed { decision, link, fault } =
-            absorb(&self.id, &mut pair, entry, hash, trust, now.wall);
+            trust.absorb(&self.id, &mut pair, entry, hash, now.wall);
         if let Some(id) = decision {
             if pair.home.as_ref() == Some(&self.id.home) {
                 store.drop_direct_deny(&entry.subject, &id);
@@ -185,6 +185,33 @@ pub struct Absorbed {
     /// The recipient, and the citizen's id there, that an applied permit joins to the pair.
     pub link: Option<(ServiceName, ServiceId)>,
     pub fault: Option<String>,
+}
+
+/// Who judges entries: the trust list. A seam, so that a model checker need not check the same
+/// signature a million times.
+pub trait Absorb {
+    /// See [`absorb`].
+    fn absorb(
+        &self,
+        channel: &ChannelId,
+        pair: &mut PairState,
+        entry: &Entry,
+        hash: &Hash,
+        at: Timestamp,
+    ) -> Absorbed;
+}
+
+impl Absorb for Trust {
+    fn absorb(
+        &self,
+        channel: &ChannelId,
+        pair: &mut PairState,
+        entry: &Entry,
+        hash: &Hash,
+        at: Timestamp,
+    ) -> Absorbed {
+        absorb(channel, pair, entry, hash, self, at)
+    }
 }
 
 /// Lets one entry of `channel` act on the pair it is about, judged at the time that the home put into

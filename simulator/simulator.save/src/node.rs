@@ -1,0 +1,186 @@
+//! One node of the world: what its disk holds, what it keeps in memory, what its clocks show. The thin
+//! shell around the machines, as `node` is in production: it loads, calls, stores, and answers only
+//! after it stored.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use consent::{
+    home::HomeChannel, lease::Run, memory::MemoryStore, pull::Puller, push::Pusher,
+    source::SourceChannel,
+};
+use exchange::{Allowed, Committed, source::Released};
+use wire::{Hash, Nonce, Now, Timestamp, channel::ChannelId};
+
+use crate::{
+    cast::{Cast, PairId, PaperId, RequestId},
+    shared::Shared,
+    world::Facts,
+};
+
+/// Monotonic clocks do not begin at nought.
+const MONO_START: u64 = 1_000_000;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Node {
+    pub role: Role,
+    pub power: Power,
+    pub clocks: Clocks,
+    /// What a home grants: configuration.
+    pub lease_ms: u64,
+    pub disk: Shared<Disk>,
+    /// A copy of the disk that an operator made once.
+    pub backup: Option<Shared<Disk>>,
+    pub memory: Shared<Memory>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    Home(usize),
+    Source(usize),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Power {
+    Off,
+    Serving,
+    /// Its witnesses know a longer log: it was restored from an old copy and serves nothing.
+    Restored,
+    /// The machine is asleep or frozen, since when (true time).
+    Asleep { since_ms: u64, frozen: bool },
+}
+
+/// How a node's clocks differ from true time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Clocks {
+    /// The wall clock was set by so much.
+    pub wall_offset_ms: i64,
+    /// How much the monotonic clock missed while the machine was frozen.
+    pub frozen_ms: u64,
+    /// How fast both run, in parts per million more than true time.
+    pub drift_ppm: i64,
+}
+
+impl Clocks {
+    pub fn now(&self, true_ms: u64) -> Now {
+        let passed = true_ms as i64 + (true_ms as i64 * self.drift_ppm) / 1_000_000;
+        let mono = MONO_START as i64 + passed - self.frozen_ms as i64;
+        let wall = trust::testing::NOW.0 as i64 + passed + self.wall_offset_ms;
+        Now { mono_ms: mono.max(0) as u64, wall: Timestamp(wall.max(0) as u64) }
+    }
+}
+
+/// What survives a crash.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Disk {
+    pub channels: BTreeMap<ChannelId, Shared<MemoryStore>>,
+    /// The evidence log, as the hashes of its leaves.
+    pub log: Vec<Hash>,
+    /// Under which size of the log an acknowledgement of a paper may be given.
+    pub logged: BTreeMap<PaperId, u64>,
+    pub releases: BTreeMap<RequestId, Stored>,
+    /// What a source has heard of each pair, for the reference.
+    pub heard: BTreeMap<PairId, BTreeSet<PaperId>>,
+}
+
+/// A release as the source keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Stored {
+    pub released: Released,
+    pub presentation: Vec<u8>,
+}
+
+/// What is gone after a crash.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Memory {
+    pub run: Run,
+    /// The source's pulls and leases.
+    pub pulls: BTreeMap<ChannelId, Puller>,
+    /// The home's pushes.
+    pub pushes: BTreeMap<ChannelId, Pusher>,
+    /// Answers the source is working at.
+    pub answers: BTreeMap<RequestId, Stage>,
+    /// Papers that were made durable and wait for witnesses before they are acknowledged.
+    pub waiting: BTreeSet<PaperId>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Stage {
+    /// Permitted; the records are being fetched. The facts are there only for a mutant that goes by
+    /// them at the commit.
+    Fetching(Shared<Allowed>, Option<Shared<Facts>>),
+    /// Durable; the bytes have not left.
+    Leaving(Shared<Committed>),
+    /// Asked for again; to be looked at under the commit.
+    Again(Shared<exchange::Resend>),
+}
+
+impl Memory {
+    /// What a process has when it starts.
+    pub fn new(run: u64, now: Now) -> Self {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&run.to_be_bytes());
+        Self {
+            run: Run { id: Nonce(id), started_ms: now.mono_ms },
+            pulls: BTreeMap::new(),
+            pushes: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+        }
+    }
+
+    pub fn puller(&mut self, channel: &ChannelId) -> &mut Puller {
+        self.pulls.entry(channel.clone()).or_insert_with(|| Puller::new(channel.clone()))
+    }
+
+    pub fn pusher(&mut self, channel: &ChannelId) -> &mut Pusher {
+        self.pushes.entry(channel.clone()).or_default()
+    }
+}
+
+impl Node {
+    pub fn new(role: Role, lease_ms: u64, true_ms: u64) -> Self {
+        let clocks = Clocks::default();
+        Self {
+            role,
+            power: Power::Serving,
+            clocks,
+            lease_ms,
+            disk: Shared::default(),
+            backup: None,
+            memory: Shared::new(Memory::new(0, clocks.now(true_ms))),
+        }
+    }
+
+    pub fn serves(&self) -> bool {
+        self.power == Power::Serving
+    }
+
+    pub fn now(&self, true_ms: u64) -> Now {
+        self.clocks.now(true_ms)
+    }
+}
+
+impl Disk {
+    pub fn append(&mut self, record: &impl std::hash::Hash) -> u64 {
+        let print = crate::shared::fingerprint(record).to_be_bytes();
+        self.log.push(wire::sha256(&print));
+        self.log.len() as u64
+    }
+
+    /// Changes what is kept of one channel.
+    pub fn channel<R>(
+        &mut self,
+        id: &ChannelId,
+        change: impl FnOnce(&mut MemoryStore) -> R,
+    ) -> R {
+        self.channels.entry(id.clone()).or_default().update(change)
+    }
+}
+
+pub fn home_channel(store: &MemoryStore, cast: &Cast, id: &ChannelId) -> HomeChannel {
+    store.home_channel.clone().unwrap_or_else(|| HomeChannel::new(&cast.network.id, id.clone()))
+}
+
+pub fn source_channel(store: &MemoryStore, cast: &Cast, id: &ChannelId) -> SourceChannel {
+    store.source_channel.clone().unwrap_or_else(|| SourceChannel::new(&cast.network.id, id.clone()))
+}

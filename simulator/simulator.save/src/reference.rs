@@ -1,0 +1,103 @@
+//! The rule once more, written plainly over plain words: what the machines are judged by. It shares no
+//! code with `consent`; it is slow and short.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::cast::{Cast, Paper, PaperId, PlainReopen, PlainScope, PlainUses, Says};
+
+/// What a permit was used for: the requests that were given something on it, and when.
+pub type Uses = BTreeMap<PaperId, BTreeMap<usize, u64>>;
+
+fn covers(scope: &PlainScope, recipient: usize, leaf: u8) -> bool {
+    scope.leaves & leaf != 0 && scope.recipient.is_none_or(|named| named == recipient)
+}
+
+/// The denies among `papers` that stand against one leaf for one recipient and that `permit` does not
+/// name.
+pub fn standing<'a>(
+    cast: &'a Cast,
+    papers: &'a BTreeSet<PaperId>,
+    permit: PaperId,
+    recipient: usize,
+    leaf: u8,
+) -> impl Iterator<Item = PaperId> + 'a {
+    let Paper { pair, says, .. } = cast.paper(permit);
+    let Says::Permit { reopens, .. } = says else { panic!("paper {permit} is no permit") };
+    papers.iter().copied().filter(move |id| {
+        let paper = cast.paper(*id);
+        if paper.pair != *pair {
+            return false;
+        }
+        let (Says::Deny { scope } | Says::Unknown { scope }) = &paper.says else { return false };
+        let named = reopens.iter().any(|reopen| match reopen {
+            PlainReopen::Deny(deny) => deny == id,
+            PlainReopen::Phone(phone) => {
+                paper.phone == *phone
+                    && matches!(paper.says, Says::Deny { .. })
+                    && ends(cast, papers, permit, *phone).next().is_some()
+            }
+        });
+        covers(scope, recipient, leaf) && !named
+    })
+}
+
+/// The key-ends among `papers` of a phone of the pair that `permit` belongs to.
+pub fn ends<'a>(
+    cast: &'a Cast,
+    papers: &'a BTreeSet<PaperId>,
+    permit: PaperId,
+    phone: usize,
+) -> impl Iterator<Item = PaperId> + 'a {
+    let pair = cast.paper(permit).pair;
+    papers.iter().copied().filter(move |id| {
+        let paper = cast.paper(*id);
+        paper.pair == pair && matches!(&paper.says, Says::KeyEnds { phone: of, .. } if *of == phone)
+    })
+}
+
+/// The key-ends that void a permit.
+pub fn voids<'a>(
+    cast: &'a Cast,
+    papers: &'a BTreeSet<PaperId>,
+    permit: PaperId,
+) -> impl Iterator<Item = PaperId> + 'a {
+    let phone = cast.paper(permit).phone;
+    ends(cast, papers, permit, phone).filter(move |end| match &cast.paper(*end).says {
+        Says::KeyEnds { keeps, .. } => !keeps.contains(&permit),
+        _ => false,
+    })
+}
+
+/// Whether a permit allows one leaf to one recipient at a time, by what is in `papers` and was used
+/// before by other requests than `request`.
+pub fn allows(
+    cast: &Cast,
+    papers: &BTreeSet<PaperId>,
+    uses: &Uses,
+    permit: PaperId,
+    (request, recipient, leaf, at): (usize, usize, u8, u64),
+) -> bool {
+    let paper = cast.paper(permit);
+    let Says::Permit { scope, until_ms, uses: limit, .. } = &paper.says else { return false };
+    let begun = papers.iter().any(|id| {
+        let begin = cast.paper(*id);
+        begin.pair == paper.pair
+            && matches!(begin.says, Says::KeyBegins { phone } if phone == paper.phone)
+    });
+    let others = uses.get(&permit).into_iter().flatten().filter(|(of, _)| **of != request);
+    let spent = match limit {
+        PlainUses::Unlimited => false,
+        PlainUses::Once => others.count() > 0,
+        PlainUses::Per { count, period_ms } => {
+            let same = others.filter(|(_, used)| *used / period_ms == at / period_ms);
+            same.count() >= *count as usize
+        }
+    };
+    papers.contains(&permit)
+        && begun
+        && !spent
+        && at < *until_ms
+        && covers(scope, recipient, leaf)
+        && voids(cast, papers, permit).next().is_none()
+        && standing(cast, papers, permit, recipient, leaf).next().is_none()
+}
