@@ -6,5 +6,11 @@ fn main() {
     let o = Options { seed: a[0], nodes: a[1] as usize, minutes: a[2] * 60 };
     let r = run(&o);
     println!("{r:?} {:?}", t.elapsed());
-    if r.violation.is_some() && a.len() > 3 { let (s, r) = shrink(&o, a[3] as usize).unwrap(); for i in &s { println!("{i:?}"); } println!("{:?}", r.violation); }
+    if r.violation.is_some() && a.len() > 3 {
+        let (s, r) = shrink(&o, a[3] as usize).unwrap();
+        for i in &s {
+            println!("{i:?}");
+        }
+        println!("{:?}", r.violation);
+    }
 }

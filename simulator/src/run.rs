@@ -11,7 +11,9 @@ use fastrand::Rng;
 use wire::{Hash, Timestamp, channel::ChannelId};
 
 use crate::{
-    cast::{Cast, PHONES, PairId, Paper, PaperId, PlainReopen, PlainRequest, RequestId, Says, Size},
+    cast::{
+        Cast, PHONES, PairId, Paper, PaperId, PlainReopen, PlainRequest, RequestId, Says, Size,
+    },
     node::{Disk, Power},
     script::{self, Fault, HOUR_MS, Injection, LEASES_MS, Names, Population, What},
     shared::Shared,
@@ -52,7 +54,11 @@ enum Event {
     Push(NodeId, ChannelId),
     Cosign(NodeId),
     /// A wallet that got no acknowledgement tries again.
-    HandIn { paper: PaperId, direct: bool, tries: u32 },
+    HandIn {
+        paper: PaperId,
+        direct: bool,
+        tries: u32,
+    },
     Commit(RequestId),
     Leave(RequestId),
     AskAgain(RequestId),
@@ -99,8 +105,7 @@ pub fn shrink(options: &Options, tries: usize) -> Option<(Vec<Injection>, Outcom
         let mut from = 0;
         while from < script.len() && left > 0 {
             let until = (from + chunk).min(script.len());
-            let shorter: Vec<_> =
-                script[..from].iter().chain(&script[until..]).cloned().collect();
+            let shorter: Vec<_> = script[..from].iter().chain(&script[until..]).cloned().collect();
             let shorter_outcome = run_script(options, &shorter);
             left -= 1;
             if shorter_outcome.violation.is_some() {
@@ -197,7 +202,10 @@ impl<'a> Run<'a> {
         let sources = self.cast.sources.iter();
         sources
             .flat_map(|source| {
-                let of = |home: &wire::OrganisationId| ChannelId { home: home.clone(), source: source.clone() };
+                let of = |home: &wire::OrganisationId| ChannelId {
+                    home: home.clone(),
+                    source: source.clone(),
+                };
                 self.cast.homes.iter().map(of)
             })
             .collect()
@@ -366,7 +374,11 @@ impl<'a> Run<'a> {
             return;
         }
         self.timers.insert(key, due_ms);
-        let event = if pull { Event::Pull(node, channel.clone()) } else { Event::Push(node, channel.clone()) };
+        let event = if pull {
+            Event::Pull(node, channel.clone())
+        } else {
+            Event::Push(node, channel.clone())
+        };
         self.schedule(due_ms, event);
     }
 
@@ -422,7 +434,9 @@ impl<'a> Run<'a> {
                     return;
                 }
                 let permits = self.cast.papers().filter(|(_, paper)| {
-                    paper.pair == pair && paper.phone == 1 && matches!(paper.says, Says::Permit { .. })
+                    paper.pair == pair
+                        && paper.phone == 1
+                        && matches!(paper.says, Says::Permit { .. })
                 });
                 let every_other = permits.map(|(id, _)| id).step_by(2).filter(|_| keeps);
                 let keeps = every_other.collect();
@@ -432,7 +446,8 @@ impl<'a> Run<'a> {
                 self.hand_in(paper, false, 0);
             }
             What::Unknown { pair, scope } => {
-                let paper = self.cast.write(Paper { pair, phone: 0, says: Says::Unknown { scope } }, time);
+                let paper =
+                    self.cast.write(Paper { pair, phone: 0, says: Says::Unknown { scope } }, time);
                 self.count("unknown entries");
                 let home = self.world.home(&self.cast, pair);
                 self.at_node(home, |world, cast| world.hand_in(cast, paper));

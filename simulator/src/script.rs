@@ -21,16 +21,45 @@ pub struct Injection {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum What {
-    Permit { pair: PairId, phone: usize, scope: PlainScope, uses: PlainUses, hours: u64, names: Names },
+    Permit {
+        pair: PairId,
+        phone: usize,
+        scope: PlainScope,
+        uses: PlainUses,
+        hours: u64,
+        names: Names,
+    },
     /// Handed in at the home, straight at the source, or both.
-    Deny { pair: PairId, phone: usize, scope: PlainScope, home: bool, direct: bool },
+    Deny {
+        pair: PairId,
+        phone: usize,
+        scope: PlainScope,
+        home: bool,
+        direct: bool,
+    },
     /// The second phone is lost; the first one keeps some of its permits.
-    LosePhone { pair: PairId, keeps: bool },
+    LosePhone {
+        pair: PairId,
+        keeps: bool,
+    },
     /// An entry of a kind that nobody knows yet.
-    Unknown { pair: PairId, scope: PlainScope },
+    Unknown {
+        pair: PairId,
+        scope: PlainScope,
+    },
     /// The phone reads its register, and from then on knows the denies in it.
-    Read { pair: PairId, phone: usize },
-    Ask { pair: PairId, recipient: usize, leaves: u8, whole: bool, fetch_ms: u64, again_ms: Option<u64> },
+    Read {
+        pair: PairId,
+        phone: usize,
+    },
+    Ask {
+        pair: PairId,
+        recipient: usize,
+        leaves: u8,
+        whole: bool,
+        fetch_ms: u64,
+        again_ms: Option<u64>,
+    },
     Fault(Fault),
 }
 
@@ -47,27 +76,71 @@ pub enum Names {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    Crash { node: NodeId, down_ms: u64 },
+    Crash {
+        node: NodeId,
+        down_ms: u64,
+    },
     /// The node's next write does not reach the disk, and it dies: a lost or torn batch.
-    LoseWrite { node: NodeId, torn: bool },
+    LoseWrite {
+        node: NodeId,
+        torn: bool,
+    },
     /// The next write reaches the disk, but the node dies before it says so.
-    MuteWrite { node: NodeId },
-    Cut { a: NodeId, b: NodeId, for_ms: u64 },
+    MuteWrite {
+        node: NodeId,
+    },
+    Cut {
+        a: NodeId,
+        b: NodeId,
+        for_ms: u64,
+    },
     /// Messages between two nodes take up to so long.
-    Slow { a: NodeId, b: NodeId, by_ms: u64, for_ms: u64 },
-    Sleep { node: NodeId, frozen: bool, for_ms: u64 },
-    SetWall { node: NodeId, offset_ms: i64 },
-    BackUp { node: NodeId },
+    Slow {
+        a: NodeId,
+        b: NodeId,
+        by_ms: u64,
+        for_ms: u64,
+    },
+    Sleep {
+        node: NodeId,
+        frozen: bool,
+        for_ms: u64,
+    },
+    SetWall {
+        node: NodeId,
+        offset_ms: i64,
+    },
+    BackUp {
+        node: NodeId,
+    },
     /// Restored from its last copy; an operator puts the newest disk back later.
-    Restore { node: NodeId, repaired_ms: u64 },
-    SetLease { home: NodeId, lease_ms: u64 },
+    Restore {
+        node: NodeId,
+        repaired_ms: u64,
+    },
+    SetLease {
+        home: NodeId,
+        lease_ms: u64,
+    },
 }
 
 impl Fault {
     /// For the counts that a run prints.
     pub const KINDS: [&str; 14] = [
-        "crash", "write lost", "write torn", "written, then died", "link cut", "link slow", "sleep",
-        "freeze", "wall clock set", "backup", "restore", "lease setting", "message lost", "message twice",
+        "crash",
+        "write lost",
+        "write torn",
+        "written, then died",
+        "link cut",
+        "link slow",
+        "sleep",
+        "freeze",
+        "wall clock set",
+        "backup",
+        "restore",
+        "lease setting",
+        "message lost",
+        "message twice",
     ];
 
     pub fn kind(&self) -> usize {
@@ -160,7 +233,8 @@ fn decision(rng: &mut Rng, size: Population) -> What {
         48..97 => {
             let recipient = (rng.u8(0..4) > 0).then_some(recipient);
             let scope = PlainScope { recipient, leaves: leaves(rng) };
-            let (home, direct) = *rng.choice(&[(true, false), (false, true), (true, true)]).expect("three");
+            let (home, direct) =
+                *rng.choice(&[(true, false), (false, true), (true, true)]).expect("three");
             What::Deny { pair, phone, scope, home, direct }
         }
         97 => What::LosePhone { pair, keeps: rng.bool() },
@@ -191,7 +265,9 @@ fn fault(rng: &mut Rng, size: Population) -> Fault {
         14..26 => Fault::LoseWrite { node, torn: rng.bool() },
         26..38 => Fault::MuteWrite { node },
         38..52 => Fault::Cut { a, b, for_ms: rng.u64(1_000..300_000) },
-        52..64 => Fault::Slow { a, b, by_ms: rng.u64(100..40_000), for_ms: rng.u64(10_000..300_000) },
+        52..64 => {
+            Fault::Slow { a, b, by_ms: rng.u64(100..40_000), for_ms: rng.u64(10_000..300_000) }
+        }
         64..76 => Fault::Sleep { node, frozen: rng.bool(), for_ms: rng.u64(1_000..180_000) },
         76..84 => Fault::SetWall { node, offset_ms: rng.i64(-90_000..90_000) },
         84..91 => Fault::BackUp { node },

@@ -2,19 +2,23 @@
 //! the admitted types can only be had from here.
 //!
 //! Saying no is always safe, so a deny needs less than a permit: any key ever certified for the
-//! pair, even if its certificate has run out since (invariant S4).
+//! pair, even if its certificate has run out or was revoked since (invariant S4).
 
 use trust::{CertificateKind, ChainError, LeafSubject, SignedError, Trust, VerifiedChain};
 use wire::{
     DecisionId, EnvelopeError, KeyHash, NetworkId, OrganisationId, Signed, Timestamp,
     channel::ChannelId,
-    consent::{Attested, Decision, KeyBegin, KeyEnd, Link, Permit, Recipient, Uses, Verdict},
+    consent::{
+        Attested, Authority, Collapse, Decision, DocumentKind, ExpressedBy, KeyBegin, KeyEnd, Link,
+        Move, Permit, Recipient, Uses, Verdict,
+    },
     ids::Pair,
     limits,
     membership::CaPurpose,
 };
 
 use crate::{
+    guard::Guard,
     pair::{PairKey, PairState},
     scope,
     vocabulary::Vocabulary,
@@ -38,7 +42,7 @@ pub enum AdmissionError {
     ForeignLink,
     #[error("the link attestation's signer may not issue citizens' certificates")]
     LinkSigner,
-    #[error("signed neither by a standing key of the pair nor by its home")]
+    #[error("signed by nobody who may say this of the pair")]
     NotEntitled,
 }
 
@@ -125,17 +129,23 @@ impl ReadDecision {
         let known = pair.keys.get(&signed.key());
         let verified = match known {
             // A key of the pair may always say no, whatever became of its certificate.
+            Some(_)
+                if is_deny
+                    && pair.ended.contains_key(&signed.key())
+                    && !Guard::AnyKeyMayDeny.holds() =>
+            {
+                return Err(AdmissionError::NotEntitled);
+            }
             Some(key) if is_deny => signed.verify(&key.public_key)?,
             _ => {
-                let chain = verify_citizen_chain(&submission, trust, at).or_else(|error| {
-                    // A deny counts, too, if its key was certified when it was signed.
+                let chain = if is_deny {
+                    // It counts, too, if its key was certified when it was signed.
                     let signed_at = at.min(signed.unverified().time);
-                    if is_deny {
-                        verify_citizen_chain(&submission, trust, signed_at)
-                    } else {
-                        Err(error)
-                    }
-                })?;
+                    verify_denier_chain(&submission, trust, at)
+                        .or_else(|_| verify_denier_chain(&submission, trust, signed_at))?
+                } else {
+                    verify_citizen_chain(&submission, trust, at)?
+                };
                 check_citizen(&chain, &signed.unverified().pair)?;
                 signed.verify(chain.public_key())?
             }
@@ -164,6 +174,15 @@ fn verify_citizen_chain(
     at: Timestamp,
 ) -> Result<VerifiedChain, AdmissionError> {
     trust::verify_chain(&submission.chain, CertificateKind::Service, trust, at)
+        .map_err(AdmissionError::Chain)
+}
+
+fn verify_denier_chain(
+    submission: &Attested,
+    trust: &Trust,
+    at: Timestamp,
+) -> Result<VerifiedChain, AdmissionError> {
+    trust::verify_chain_though_revoked(&submission.chain, CertificateKind::Service, trust, at)
         .map_err(AdmissionError::Chain)
 }
 
@@ -197,7 +216,8 @@ impl AdmittedKeyBegin {
             return Err(AdmissionError::Form("a key may not stand longer than its certificate"));
         }
         let public_key = *chain.public_key();
-        let begin = approve(signed, submission, channel, pair, trust, at, None)?;
+        let (begin, approver) = approve(signed, submission, channel, pair, trust, at)?;
+        check_basis(&begin, approver)?;
         Ok(Self { begin, home: channel.home.clone(), public_key, submission: submission.clone() })
     }
 
@@ -247,7 +267,17 @@ impl AdmittedKeyEnd {
             return Err(AdmissionError::Form("kept permits must be sorted, each once"));
         }
         let ended = signed.unverified().key;
-        let end = approve(signed, submission, channel, pair, trust, at, Some(&ended))?;
+        if signed.key() == ended {
+            return Err(AdmissionError::NotEntitled);
+        }
+        let (end, approver) = approve(signed, submission, channel, pair, trust, at)?;
+        let ended_basis = pair.keys.get(&ended).map(|key| key.basis);
+        match approver {
+            Approver::Home | Approver::Key(ExpressedBy::Oneself) => {}
+            // Who acts for the citizen ends only others who act so, never the citizen's own keys.
+            Approver::Key(basis) if ended_basis == Some(basis) => {}
+            Approver::Key(_) => return Err(AdmissionError::NotEntitled),
+        }
         Ok(Self { end, submission: submission.clone() })
     }
 
@@ -260,7 +290,16 @@ impl AdmittedKeyEnd {
     }
 }
 
-/// Checks that a standing key of the pair (not `excluded`) or the pair's home signed.
+/// Who stands behind a change of the pair's keys or home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Approver {
+    /// A standing key, by its basis.
+    Key(ExpressedBy),
+    /// The home, by its organisation key, after fresh proofing.
+    Home,
+}
+
+/// Checks that a standing key of the pair or the pair's home signed, in the home's channel.
 fn approve<M: wire::Message>(
     signed: Signed<M>,
     submission: &Attested,
@@ -268,29 +307,188 @@ fn approve<M: wire::Message>(
     pair: &PairState,
     trust: &Trust,
     at: Timestamp,
-    excluded: Option<&KeyHash>,
-) -> Result<M, AdmissionError> {
-    let in_its_channel = pair.home.as_ref().is_none_or(|home| *home == channel.home);
-    if !in_its_channel {
+) -> Result<(M, Approver), AdmissionError> {
+    if pair.home.is_some() && !pair.is_home(&channel.home) {
         return Err(AdmissionError::NotEntitled);
     }
+    signed_by(signed, submission, &[&channel.home], pair, trust, at)
+}
+
+/// Checks that a standing key of the pair or one of these municipalities signed.
+fn signed_by<M: wire::Message>(
+    signed: Signed<M>,
+    submission: &Attested,
+    homes: &[&OrganisationId],
+    pair: &PairState,
+    trust: &Trust,
+    at: Timestamp,
+) -> Result<(M, Approver), AdmissionError> {
     let signer = signed.key();
     if let Some(key) = pair.keys.get(&signer) {
-        if excluded == Some(&signer) || !pair.may_approve(&signer, at) {
-            return Err(AdmissionError::NotEntitled);
-        }
-        return Ok(signed.verify(&key.public_key)?.into_message());
+        let basis = pair.standing_basis(&signer, at).ok_or(AdmissionError::NotEntitled)?;
+        return Ok((signed.verify(&key.public_key)?.into_message(), Approver::Key(basis)));
     }
     let chain = trust::verify_chain(&submission.chain, CertificateKind::Organisation, trust, at)
         .map_err(AdmissionError::Chain)?;
-    let is_home = match chain.subject() {
-        LeafSubject::Organisation { organisation, .. } => *organisation == channel.home,
-        _ => false,
+    let LeafSubject::Organisation { organisation, .. } = chain.subject() else {
+        return Err(AdmissionError::NotEntitled);
     };
-    if !is_home || !trust.is_municipality(&channel.home) {
+    if !homes.contains(&organisation) || !trust.is_municipality(organisation) {
         return Err(AdmissionError::NotEntitled);
     }
-    Ok(signed.verify(chain.public_key())?.into_message())
+    Ok((signed.verify(chain.public_key())?.into_message(), Approver::Home))
+}
+
+/// Who may begin a key on which basis, and what has to show it.
+fn check_basis(begin: &KeyBegin, approver: Approver) -> Result<(), AdmissionError> {
+    use DocumentKind::{CourtOrder, FamilyRegister, GuardianshipRegister, PowerOfAttorney};
+    use ExpressedBy::{Guardian, Oneself, Proxy};
+    let document = begin.authority.map(|Authority { document, .. }| document);
+    match (approver, begin.basis, document) {
+        // Who acts for the citizen approves nobody, and only an officer makes a guardian.
+        (Approver::Key(Guardian | Proxy), ..) | (Approver::Key(Oneself), Guardian, _) => {
+            Err(AdmissionError::NotEntitled)
+        }
+        (_, Oneself, None)
+        | (Approver::Home, Guardian, Some(FamilyRegister | GuardianshipRegister | CourtOrder))
+        | (Approver::Home, Proxy, Some(PowerOfAttorney | GuardianshipRegister | CourtOrder))
+        // The citizen's own signature is the power of attorney.
+        | (Approver::Key(Oneself), Proxy, None) => Ok(()),
+        _ => Err(AdmissionError::Form("the document does not fit the key's basis, or is missing")),
+    }
+}
+
+/// One half of a move: the old home letting go, or the new one beginning.
+#[derive(Debug, Clone)]
+pub struct AdmittedMove {
+    moving: Move,
+    submission: Attested,
+}
+
+impl AdmittedMove {
+    /// The half that belongs into the channel of the home left, which must be the pair's home.
+    pub fn admit_end(
+        submission: &Attested,
+        channel: &ChannelId,
+        pair: &PairState,
+        trust: &Trust,
+        at: Timestamp,
+    ) -> Result<Self, AdmissionError> {
+        let signed = Self::read(submission, channel, trust)?;
+        let moving = signed.unverified();
+        let next = pair.epoch.checked_add(1) == Some(moving.epoch);
+        let fits = moving.from == channel.home && pair.is_home(&channel.home) && next;
+        if !fits || !trust.is_municipality(&moving.to) {
+            return Err(AdmissionError::NotEntitled);
+        }
+        Self::admit(signed, submission, pair, trust, at)
+    }
+
+    /// The half that belongs into the channel of the home moved to. It counts once the old home has
+    /// let go, or is no longer on the trust list.
+    pub fn admit_begin(
+        submission: &Attested,
+        channel: &ChannelId,
+        pair: &PairState,
+        trust: &Trust,
+        at: Timestamp,
+    ) -> Result<Self, AdmissionError> {
+        let signed = Self::read(submission, channel, trust)?;
+        let moving = signed.unverified();
+        let let_go = pair.awaits_begin
+            && pair.home.as_ref() == Some(&moving.to)
+            && pair.epoch == moving.epoch
+            && pair.former_homes.contains(&moving.from);
+        let removed = pair.home.as_ref() == Some(&moving.from)
+            && pair.epoch.checked_add(1) == Some(moving.epoch)
+            && !trust.is_municipality(&moving.from);
+        if moving.to != channel.home || !(let_go || removed) {
+            return Err(AdmissionError::NotEntitled);
+        }
+        Self::admit(signed, submission, pair, trust, at)
+    }
+
+    pub fn moving(&self) -> &Move {
+        &self.moving
+    }
+
+    pub fn submission(&self) -> &Attested {
+        &self.submission
+    }
+
+    fn read(
+        submission: &Attested,
+        channel: &ChannelId,
+        trust: &Trust,
+    ) -> Result<Signed<Move>, AdmissionError> {
+        let signed = Signed::<Move>::decode(&submission.object, trust.network())?;
+        if signed.unverified().pair.source != channel.source {
+            return Err(AdmissionError::OtherSource);
+        }
+        if signed.unverified().from == signed.unverified().to {
+            return Err(AdmissionError::Form("a move leads from one home to another"));
+        }
+        Ok(signed)
+    }
+
+    fn admit(
+        signed: Signed<Move>,
+        submission: &Attested,
+        pair: &PairState,
+        trust: &Trust,
+        at: Timestamp,
+    ) -> Result<Self, AdmissionError> {
+        let Move { from, to, .. } = signed.unverified().clone();
+        match signed_by(signed, submission, &[&from, &to], pair, trust, at)? {
+            (moving, Approver::Home | Approver::Key(ExpressedBy::Oneself)) => {
+                Ok(Self { moving, submission: submission.clone() })
+            }
+            (_, Approver::Key(_)) => Err(AdmissionError::NotEntitled),
+        }
+    }
+}
+
+/// A list of denies to be kept as one, by the pair's home.
+#[derive(Debug, Clone)]
+pub struct AdmittedCollapse {
+    collapse: Collapse,
+    submission: Attested,
+}
+
+impl AdmittedCollapse {
+    pub fn admit(
+        submission: &Attested,
+        channel: &ChannelId,
+        pair: &PairState,
+        trust: &Trust,
+        at: Timestamp,
+    ) -> Result<Self, AdmissionError> {
+        let signed = Signed::<Collapse>::decode(&submission.object, trust.network())?;
+        let Collapse { channel: named, denies, .. } = signed.unverified();
+        if named != channel {
+            return Err(AdmissionError::OtherSource);
+        }
+        if !(1..=limits::COLLAPSED).contains(&denies.len())
+            || denies.windows(2).any(|two| two[0] >= two[1])
+        {
+            return Err(AdmissionError::Form("collapsed denies: 1 to 1024, sorted, each once"));
+        }
+        if !pair.is_home(&channel.home) {
+            return Err(AdmissionError::NotEntitled);
+        }
+        match signed_by(signed, submission, &[&channel.home], pair, trust, at)? {
+            (collapse, Approver::Home) => Ok(Self { collapse, submission: submission.clone() }),
+            (_, Approver::Key(_)) => Err(AdmissionError::NotEntitled),
+        }
+    }
+
+    pub fn collapse(&self) -> &Collapse {
+        &self.collapse
+    }
+
+    pub fn submission(&self) -> &Attested {
+        &self.submission
+    }
 }
 
 fn check_citizen(chain: &VerifiedChain, pair: &Pair) -> Result<(), AdmissionError> {

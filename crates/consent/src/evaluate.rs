@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use wire::{
     DecisionId, Hash, ItemType, Purpose, ServiceId, ServiceName, Timestamp,
-    consent::{Reopen, Uses},
+    consent::{Onward, Uses, Window},
 };
 
 use crate::{
+    guard::Guard,
     pair::{PairState, StandingDeny, StandingPermit},
     scope,
     vocabulary::{self, Vocabulary},
@@ -44,6 +45,17 @@ pub struct Query<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Permitted {
     leaves: Vec<(ItemType, DecisionId)>,
+    terms: BTreeMap<DecisionId, PermitTerms>,
+}
+
+/// Under which terms a permit lets data go: the source applies the window, the recipient is bound by the
+/// rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PermitTerms {
+    pub window: Option<Window>,
+    pub retention_days: Option<u32>,
+    pub onward: Onward,
 }
 
 impl Permitted {
@@ -53,6 +65,12 @@ impl Permitted {
 
     pub fn permits(&self) -> BTreeSet<DecisionId> {
         self.leaves.iter().map(|(_, permit)| *permit).collect()
+    }
+
+    /// The terms of the permit that a leaf passes on; `None` for a leaf that does not.
+    pub fn terms(&self, leaf: &ItemType) -> Option<&PermitTerms> {
+        let (_, permit) = self.leaves.iter().find(|(item, _)| item == leaf)?;
+        self.terms.get(permit)
     }
 }
 
@@ -77,6 +95,8 @@ pub enum Refused {
     UnknownCitizen,
     #[error("no item that the vocabulary knows was asked for")]
     UnknownItem,
+    #[error("the purpose is none that the vocabulary knows")]
+    UnknownPurpose,
     #[error("no permit covers the request")]
     NoPermit,
     #[error("the permit's key does not stand behind it")]
@@ -101,6 +121,7 @@ impl Refused {
         match self {
             Self::UnknownCitizen => "unknown-citizen",
             Self::UnknownItem => "unknown-item",
+            Self::UnknownPurpose => "unknown-purpose",
             Self::NoPermit => "no-permit",
             Self::KeyDoesNotStand => "key-does-not-stand",
             Self::NotYetValid => "not-yet-valid",
@@ -144,6 +165,10 @@ pub fn evaluate(
     if leaves.is_empty() {
         return Err(Refused::UnknownItem);
     }
+    // A category of purposes is none: what is denied below it would be asked for around the deny.
+    if !vocabulary::CURRENT.knows_purpose(query.purpose) {
+        return Err(Refused::UnknownPurpose);
+    }
     let mut permitted = Vec::new();
     let mut reason = Refused::UnknownItem;
     for leaf in leaves {
@@ -160,10 +185,26 @@ pub fn evaluate(
     }
     if let Some(released) = query.released
         && permitted != released
+        && Guard::RetrySamePermits.holds()
     {
         return Err(reason.max(Refused::NoPermit));
     }
-    if permitted.is_empty() { Err(reason) } else { Ok(Permitted { leaves: permitted }) }
+    if permitted.is_empty() {
+        return Err(reason);
+    }
+    let cited: BTreeSet<_> = permitted.iter().map(|(_, permit)| *permit).collect();
+    let terms =
+        (cited.into_iter()).filter_map(|id| Some((id, terms_of(pair.permits.get(&id)?)))).collect();
+    Ok(Permitted { leaves: permitted, terms })
+}
+
+fn terms_of(standing: &StandingPermit) -> PermitTerms {
+    let permit = &standing.permit;
+    PermitTerms {
+        window: permit.window,
+        retention_days: permit.retention_days,
+        onward: permit.onward,
+    }
 }
 
 /// The permit that one leaf passes on: of those that allow it, unlimited first, then the earliest
@@ -174,8 +215,8 @@ fn evaluate_leaf(
     query: &Query<'_>,
     leaf: &ItemType,
 ) -> Result<DecisionId, Refused> {
-    let denies: Vec<_> = (pair.standing_denies())
-        .filter(|(_, deny)| scope::covers(&deny.scope, leaf, query.recipient, query.purpose))
+    let denies: Vec<_> = (pair.standing())
+        .filter(|(deny, _)| scope::covers(&deny.scope, leaf, query.recipient, query.purpose))
         .collect();
     let recorded = query
         .released
@@ -184,7 +225,8 @@ fn evaluate_leaf(
     let mut reason = Refused::NoPermit;
     let mut best = None;
     for (id, permit) in &pair.permits {
-        if query.released.is_some() && recorded != Some(id) {
+        let other = query.released.is_some() && recorded != Some(id);
+        if other && Guard::RetrySamePermits.holds() {
             continue;
         }
         match permit_allows(pair, uses, query, leaf, id, permit, &denies, recorded.is_some()) {
@@ -206,7 +248,7 @@ fn permit_allows(
     leaf: &ItemType,
     id: &DecisionId,
     standing: &StandingPermit,
-    denies: &[(&DecisionId, &StandingDeny)],
+    denies: &[(&StandingDeny, &[DecisionId])],
     is_retry: bool,
 ) -> Result<(), Refused> {
     let permit = &standing.permit;
@@ -227,17 +269,13 @@ fn permit_allows(
     if query.at >= permit.valid_until {
         return Err(Refused::Expired);
     }
-    if !is_retry && spent(permit.uses, permit.valid_from, query.at, uses.uses(id)) {
+    let own = is_retry && Guard::RetryIgnoresOwnUse.holds();
+    if !own && spent(permit.uses, permit.valid_from, query.at, uses.uses(id)) {
         return Err(Refused::UsesSpent);
     }
-    let named = |(deny_id, deny): &(&DecisionId, &StandingDeny)| {
-        permit.reopens.iter().any(|reopen| match reopen {
-            Reopen::Deny(named) => named == *deny_id,
-            // Only an ended key's denies can be reopened together: what it may still say is known.
-            Reopen::Key(key) => deny.key == Some(*key) && pair.ended.contains_key(key),
-            // No collapse entry exists yet; a digest that names none reopens nothing.
-            Reopen::Collapsed(_) => false,
-        })
+    let reopened = pair.reopened(&permit.reopens);
+    let named = |(deny, ids): &(&StandingDeny, &[DecisionId])| {
+        ids.iter().all(|id| reopened.names(id, deny))
     };
     if denies.iter().all(named) { Ok(()) } else { Err(Refused::Denied) }
 }

@@ -1,20 +1,23 @@
 //! The home's end of a channel: it accepts what citizens sign, owes every entry to the source, and
 //! grants leases. Everything it owes is in the store; what is not acknowledged yet *is* the outbox.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, collections::BTreeSet};
 
 use evidence::map::{self, MapNode, MapNodes, NodeKey};
 use serde::{Deserialize, Serialize};
 use wire::{
-    DecisionId, Hash, NetworkId, Now, ServiceId, cbor,
+    DecisionId, Hash, NetworkId, Now, ServiceId, Timestamp, cbor,
     channel::{ChannelHead, ChannelId, Entry, EntryKind, Position, Pull},
     citizen::InForce,
-    consent::{Attested, Scope},
+    consent::{Attested, Reopen, Scope},
     limits,
 };
 
 use crate::{
-    admission::{AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd},
+    admission::{
+        AdmittedCollapse, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd, AdmittedMove,
+    },
+    guard::Guard,
     lease::{Moment, Run, lapse_ms},
     pair::{KeyStanding, PairState, StandingPermit},
     store::{ChannelStore, HomeEntry, HomeStore, StoreFault},
@@ -52,6 +55,8 @@ pub enum HomeError {
     KeyStanding(#[from] KeyStanding),
     #[error("this key of the pair has already begun")]
     AlreadyBegun,
+    #[error("the pair's home is another municipality, which takes its permits")]
+    OtherHome,
     #[error("the source's position is not in this channel's history")]
     Forked,
     #[error(transparent)]
@@ -133,6 +138,9 @@ impl HomeChannel {
                 permit: permit.clone(),
             };
             pair.key_stands(&decision.id(), &standing, now.wall)?;
+            if !pair.is_home(&self.id.home) {
+                return Err(HomeError::OtherHome);
+            }
         }
         pair.apply_decision(decision);
         let kind = if decision.is_deny() { EntryKind::DENY } else { EntryKind::PERMIT };
@@ -172,6 +180,69 @@ impl HomeChannel {
         self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
     }
 
+    /// Lets the pair go to another home. What comes after it here is relayed denies only.
+    pub fn accept_move_end(
+        &mut self,
+        store: &mut dyn HomeStore,
+        end: &AdmittedMove,
+        run: &Run,
+        now: Now,
+    ) -> Result<Accepted, HomeError> {
+        let subject = end.moving().pair.subject;
+        let mut pair = store.pair(&subject)?;
+        pair.apply_move_end(end);
+        let (kind, body) = (EntryKind::MOVE_END, end.submission());
+        self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
+    }
+
+    /// Takes a pair over. `pair` is what [`adopt`] made of the register that the citizen brought.
+    pub fn accept_move_begin(
+        &mut self,
+        store: &mut dyn HomeStore,
+        begin: &AdmittedMove,
+        mut pair: PairState,
+        run: &Run,
+        now: Now,
+    ) -> Result<Accepted, HomeError> {
+        let subject = begin.moving().pair.subject;
+        pair.apply_move_begin(begin);
+        let (kind, body) = (EntryKind::MOVE_BEGIN, begin.submission());
+        self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
+    }
+
+    pub fn accept_collapse(
+        &mut self,
+        store: &mut dyn HomeStore,
+        collapse: &AdmittedCollapse,
+        run: &Run,
+        now: Now,
+    ) -> Result<Accepted, HomeError> {
+        let subject = collapse.collapse().subject;
+        let mut pair = store.pair(&subject)?;
+        pair.apply_collapse(collapse);
+        let (kind, body) = (EntryKind::COLLAPSE, collapse.submission());
+        self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
+    }
+
+    /// The entry that something handed in before became, if it did: an answer that was lost on its way
+    /// is asked for again.
+    pub fn entry_of(
+        &self,
+        store: &dyn HomeStore,
+        subject: &ServiceId,
+        kind: EntryKind,
+        body: &Attested,
+    ) -> Result<Option<Accepted>, HomeError> {
+        let body = cbor::to_vec(body);
+        for seq in store.thread(subject)?.seqs {
+            let entry = self.row(store, seq)?;
+            if entry.entry.kind == kind && entry.entry.body[..] == body[..] {
+                return Ok(Some(Accepted { entry, known: true }));
+            }
+        }
+        Ok(None)
+    }
+
     /// Answers a pull, after any denies it brought were accepted. Writes only what is news: entries
     /// newly acknowledged or newly reported unreadable, and a longest grant that changes. What is
     /// written must be durable before the grant is signed.
@@ -193,7 +264,9 @@ impl HomeChannel {
         let (longest_ms, lowering) = (self.longest_grant_ms, self.lowering.clone());
         self.note_grant(granted_ms, run, now);
         if (longest_ms, &lowering) != (self.longest_grant_ms, &self.lowering) {
-            store.put_channel(self);
+            if Guard::HomeRemembersGrants.holds() {
+                store.put_channel(self);
+            }
             wrote = true;
         }
         let changed = longest_ms != self.longest_grant_ms;
@@ -202,7 +275,7 @@ impl HomeChannel {
     }
 
     fn note_grant(&mut self, granted_ms: u64, run: &Run, now: Now) {
-        if granted_ms >= self.longest_grant_ms {
+        if granted_ms >= self.longest_grant_ms || !Guard::LongestGrantCounts.holds() {
             self.longest_grant_ms = granted_ms;
             self.lowering = None;
             return;
@@ -407,6 +480,53 @@ pub fn in_force(entry: &HomeEntry, channel: &HomeChannel, run: &Run, now: Now) -
     } else {
         InForce::Accepted
     }
+}
+
+/// What may be said of an entry's force for this pair. Of a pair that moved, the leases of two homes
+/// may be out, and neither home knows the other's: then only the source's own word counts.
+pub fn in_force_for(pair: &PairState, status: InForce) -> InForce {
+    match status {
+        InForce::LeasesLapsed(_) if pair.has_moved() => InForce::Accepted,
+        status => status,
+    }
+}
+
+/// The denies to collapse now, sorted: those that no standing permit names, once they are more than
+/// [`limits::DENIES`]. Only for the pair's home.
+pub fn collapse_due(pair: &PairState, at: Timestamp) -> Option<Vec<DecisionId>> {
+    if pair.denies.len() <= limits::DENIES {
+        return None;
+    }
+    let stands = |id: &DecisionId, permit: &StandingPermit| {
+        at < permit.permit.valid_until && pair.key_stands(id, permit, at).is_ok()
+    };
+    let standing = pair.permits.iter().filter(|(id, permit)| stands(id, permit));
+    let named: BTreeSet<&DecisionId> = standing
+        .flat_map(|(_, permit)| &permit.permit.reopens)
+        .filter_map(|reopen| match reopen {
+            Reopen::Deny(id) => Some(id),
+            Reopen::Key(_) | Reopen::Collapsed(_) => None,
+        })
+        .collect();
+    let unnamed: Vec<_> = pair.denies.keys().filter(|id| !named.contains(id)).copied().collect();
+    let due = unnamed.len() > limits::DENIES;
+    due.then(|| unnamed.into_iter().take(limits::COLLAPSED).collect())
+}
+
+/// Lets the register that a citizen brings from the home before act on what this home already holds of
+/// the pair. Its entries prove themselves; that none is missing they do not: the source, which has the
+/// old channel whole, decides.
+pub fn adopt(
+    old: &ChannelId,
+    mut pair: PairState,
+    register: &[Entry],
+    trust: &trust::Trust,
+    at: Timestamp,
+) -> PairState {
+    for entry in register {
+        crate::source::absorb(old, &mut pair, entry, &entry.hash(), trust, at);
+    }
+    pair
 }
 
 /// Adds an entry to its pair's thread and brings the Merkle map up to it; gives the map's new root.

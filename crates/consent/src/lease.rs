@@ -10,12 +10,17 @@ use wire::{
     channel::{ChannelHead, ChannelId, Grant, Position},
 };
 
+use crate::guard::Guard;
+
 /// How far two honest clocks may drift apart while a lease runs, in parts per thousand.
 pub const DRIFT_PER_MILLE: u64 = 1;
 
 /// Leases outside of this are a fault of the home: shorter ones would keep both ends busy, longer
 /// ones would leave a deny without effect for longer than anybody could be told.
 pub const LEASES_MS: std::ops::RangeInclusive<u64> = 2_000..=24 * 60 * 60 * 1000;
+
+/// What a source is set to that goes by its own setting instead of what was granted: a mutant.
+const OTHER_SETTING_MS: u64 = 60_000;
 
 /// How long the home must wait until a lease it granted has surely run out at the source. Nothing,
 /// if none was ever granted.
@@ -54,8 +59,8 @@ impl Moment {
     /// wall clock says, and that one can be set.
     pub fn is_past(&self, ms: u64, run: &Run, now: Now) -> bool {
         let since_ms = if self.run == run.id { self.mono_ms } else { run.started_ms };
-        now.mono_ms.checked_sub(since_ms).is_some_and(|passed| passed >= ms)
-            && now.wall >= self.wall.plus_ms(ms)
+        let passed = now.mono_ms.checked_sub(since_ms).is_some_and(|passed| passed >= ms);
+        (passed || !Guard::LapseMonotonic.holds()) && now.wall >= self.wall.plus_ms(ms)
     }
 }
 
@@ -119,7 +124,10 @@ impl LeaseKeeper {
         if grant.channel != self.channel {
             return Err(GrantError::OtherChannel);
         }
-        let sent = self.sent.filter(|sent| sent.nonce == grant.nonce).ok_or(GrantError::Unasked)?;
+        let sent = self
+            .sent
+            .filter(|sent| sent.nonce == grant.nonce || !Guard::GrantAnswersItsPull.holds())
+            .ok_or(GrantError::Unasked)?;
         if !LEASES_MS.contains(&grant.granted_ms) {
             return Err(GrantError::Duration(grant.granted_ms));
         }
@@ -127,7 +135,10 @@ impl LeaseKeeper {
         self.lease = Some(Lease {
             grant: id,
             head: grant.head,
-            granted_ms: grant.granted_ms,
+            granted_ms: match Guard::GrantedDuration.holds() {
+                true => grant.granted_ms,
+                false => OTHER_SETTING_MS,
+            },
             sent: sent.at,
         });
         Ok(())
@@ -145,7 +156,8 @@ impl LeaseKeeper {
         if !lease.runs(now) {
             return Err(NoLease::RanOut);
         }
-        if applied.length < lease.head.position.length {
+        let covers = applied.length >= lease.head.position.length;
+        if !covers && Guard::AppliedCoversLease.holds() {
             return Err(NoLease::Behind);
         }
         Ok(lease)
@@ -162,9 +174,10 @@ impl Lease {
     fn runs(&self, now: Now) -> bool {
         // Both clocks must agree that it still runs: the monotonic one cannot be set, the wall
         // clock catches a monotonic one that stood still.
-        now.mono_ms >= self.sent.mono_ms
-            && now.mono_ms - self.sent.mono_ms < self.granted_ms
-            && now.wall < self.sent.wall.plus_ms(self.granted_ms)
+        let monotonic =
+            now.mono_ms >= self.sent.mono_ms && now.mono_ms - self.sent.mono_ms < self.granted_ms;
+        let wall = now.wall < self.sent.wall.plus_ms(self.granted_ms);
+        (monotonic || !Guard::LeaseMonotonic.holds()) && (wall || !Guard::LeaseWallCap.holds())
     }
 
     pub fn runs_until(&self) -> Timestamp {

@@ -24,8 +24,11 @@ pub mod source;
 pub mod store;
 pub mod vocabulary;
 
-pub use admission::{AdmissionError, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd};
-pub use evaluate::{Permitted, Query, Refused, UseCount, UseView, evaluate};
+pub use admission::{
+    AdmissionError, AdmittedCollapse, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd,
+    AdmittedMove,
+};
+pub use evaluate::{PermitTerms, Permitted, Query, Refused, UseCount, UseView, evaluate};
 pub use lease::{Moment, Run};
 pub use pair::PairState;
 pub use pull::Puller;

@@ -7,6 +7,7 @@ use wire::{
 };
 
 use crate::{
+    guard::Guard,
     lease::{GrantError, Lease, LeaseKeeper, NoLease},
     store::DenyKey,
 };
@@ -113,6 +114,9 @@ impl Puller {
         brought: bool,
         now: Now,
     ) -> Result<(), GrantError> {
+        if !Guard::LeaseFromSend.holds() {
+            self.keeper.sending(grant.nonce, now);
+        }
         match self.keeper.granted(grant, id) {
             Ok(()) => {}
             Err(GrantError::Unasked) => return Err(GrantError::Unasked),

@@ -7,7 +7,7 @@ use wire::{
     limits,
 };
 
-use crate::vocabulary::{PUBLIC, Vocabulary};
+use crate::vocabulary::{self, PUBLIC, Vocabulary};
 
 /// Whether a deny of `scope` covers `leaf` for `recipient` and `purpose`.
 pub fn covers(scope: &Scope, leaf: &ItemType, recipient: &ServiceName, purpose: &Purpose) -> bool {
@@ -19,8 +19,9 @@ pub fn covers(scope: &Scope, leaf: &ItemType, recipient: &ServiceName, purpose: 
         }
 }
 
-/// Whether a permit of `scope` that pins `vocabulary` covers `leaf`. "All" in a permit is every leaf
-/// of the pinned version, and no more.
+/// Whether a permit of `scope` that pins `vocabulary` covers `leaf` for `purpose`. All, any and
+/// categories are every leaf below of the pinned version, and no more. An organisation's own types and
+/// purposes have no versions: a permit covers one by its exact name only.
 pub fn permits(
     scope: &Scope,
     vocabulary: &Vocabulary,
@@ -28,7 +29,21 @@ pub fn permits(
     recipient: &ServiceName,
     purpose: &Purpose,
 ) -> bool {
-    vocabulary.is_leaf(leaf) && covers(scope, leaf, recipient, purpose)
+    let item = match &scope.items {
+        Items::All => vocabulary.has_leaf(leaf),
+        Items::Types(types) => types.iter().any(|named| {
+            (vocabulary.has_leaf(leaf) && leaf.is_within(named))
+                || (vocabulary::is_own_type(leaf) && named == leaf)
+        }),
+    };
+    let purpose = match &scope.purpose {
+        PurposeScope::Any => vocabulary.has_purpose(purpose),
+        PurposeScope::Code(named) => {
+            (vocabulary.has_purpose(purpose) && purpose.is_within(named))
+                || (vocabulary::is_own_purpose(purpose) && named == purpose)
+        }
+    };
+    item && purpose && covers_recipient(scope, recipient)
 }
 
 /// Whether some request could be covered by both: what a new permit has to reopen to matter.
@@ -38,7 +53,7 @@ pub fn overlaps(a: &Scope, b: &Scope) -> bool {
         _ => true,
     };
     let purposes = match (&a.purpose, &b.purpose) {
-        (PurposeScope::Code(a), PurposeScope::Code(b)) => a == b,
+        (PurposeScope::Code(a), PurposeScope::Code(b)) => a.is_within(b) || b.is_within(a),
         _ => true,
     };
     let items = match (&a.items, &b.items) {
@@ -78,7 +93,7 @@ fn covers_recipient(scope: &Scope, recipient: &ServiceName) -> bool {
 fn covers_purpose(scope: &Scope, purpose: &Purpose) -> bool {
     match &scope.purpose {
         PurposeScope::Any => true,
-        PurposeScope::Code(code) => code == purpose,
+        PurposeScope::Code(code) => purpose.is_within(code),
     }
 }
 

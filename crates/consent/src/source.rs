@@ -6,14 +6,19 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use trust::Trust;
 use wire::{
-    DecisionId, Hash, NetworkId, Nonce, Now, ServiceId, ServiceName, Timestamp, cbor,
+    DecisionId, Hash, NetworkId, Nonce, Now, OrganisationId, ServiceId, ServiceName, Signed,
+    Timestamp, cbor,
     channel::{ChannelHead, ChannelId, Entry, EntryKind, HeadStatement, Position, Pull},
-    consent::{Attested, Recipient},
+    consent::{Attested, Move, Recipient},
     limits,
 };
 
 use crate::{
-    admission::{AdmissionError, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd, ReadDecision},
+    admission::{
+        AdmissionError, AdmittedCollapse, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd,
+        AdmittedMove, ReadDecision,
+    },
+    guard::Guard,
     home::thread_entry,
     pair::PairState,
     store::{DenyKey, SourceStore, StoreFault},
@@ -157,12 +162,12 @@ impl SourceChannel {
         now: Now,
     ) -> Result<AppliedEntry, StoreFault> {
         let mut pair = store.pair(&entry.subject)?;
-        let Absorbed { decision, link, fault } =
+        let Absorbed { decision, links, fault } =
             trust.absorb(&self.id, &mut pair, entry, hash, now.wall);
         if let Some(id) = decision {
             if pair.home.as_ref() == Some(&self.id.home) {
                 store.drop_direct_deny(&entry.subject, &id);
-            } else if pair.denies.contains_key(&id) {
+            } else if pair.knows_deny(&id) {
                 // A deny that another municipality took: it holds here, and the pair's own home has
                 // to hear of it, or no permit could ever name it.
                 if let Ok(deny) = cbor::from_slice(&entry.body) {
@@ -170,7 +175,7 @@ impl SourceChannel {
                 }
             }
         }
-        if let Some((recipient, recipient_subject)) = link {
+        for (recipient, recipient_subject) in links {
             store.put_link(&recipient, &recipient_subject, &entry.subject);
         }
         store.put_pair(&entry.subject, &pair);
@@ -182,8 +187,8 @@ impl SourceChannel {
 #[derive(Debug, Clone, Default)]
 pub struct Absorbed {
     pub decision: Option<DecisionId>,
-    /// The recipient, and the citizen's id there, that an applied permit joins to the pair.
-    pub link: Option<(ServiceName, ServiceId)>,
+    /// The recipient, and the citizen's id there, that each applied permit joins to the pair.
+    pub links: Vec<(ServiceName, ServiceId)>,
     pub fault: Option<String>,
 }
 
@@ -217,6 +222,9 @@ impl Absorb for Trust {
 /// Lets one entry of `channel` act on the pair it is about, judged at the time that the home put into
 /// its header (never later than `at`). Who replays a pair's entries gets the state that the source
 /// had, however much later: this is what an evidence bundle is checked with.
+///
+/// What comes from a home to come waits in the pair, and acts as soon as the home before has let go:
+/// so the state is the same in whatever order the channels of a pair's homes arrive.
 pub fn absorb(
     channel: &ChannelId,
     pair: &mut PairState,
@@ -225,6 +233,85 @@ pub fn absorb(
     trust: &Trust,
     at: Timestamp,
 ) -> Absorbed {
+    let mut absorbed = absorb_one(channel, pair, entry, hash, trust, at);
+    while let Some((home, entries)) = next_to_act(channel, pair, trust, at) {
+        let channel = ChannelId { home, source: channel.source.clone() };
+        for entry in &entries {
+            let waited = absorb_one(&channel, pair, entry, &entry.hash(), trust, at);
+            absorbed.links.extend(waited.links);
+        }
+    }
+    absorbed
+}
+
+/// The home whose waiting entries are to act now: the pair's, or, where the trust list no longer has
+/// that one, the one that the pair moves to from there.
+fn next_to_act(
+    channel: &ChannelId,
+    pair: &mut PairState,
+    trust: &Trust,
+    at: Timestamp,
+) -> Option<(OrganisationId, Vec<Entry>)> {
+    let home = pair.home.clone()?;
+    if let Some(entries) = pair.waiting.remove(&home) {
+        return Some((home, entries));
+    }
+    let (to, moving) = pair.waiting.iter().find_map(|(to, entries)| {
+        let channel = ChannelId { home: to.clone(), source: channel.source.clone() };
+        let begin = entries.iter().find_map(|entry| {
+            let body = claim(&channel, entry, trust)?.0;
+            AdmittedMove::admit_begin(&body, &channel, pair, trust, at.min(entry.time)).ok()
+        });
+        Some((to.clone(), begin?))
+    })?;
+    // Only the trust list's removal of the home brings us here; the entry itself begins below.
+    pair.leave(&moving.moving().from, &to, moving.moving().epoch);
+    let entries = pair.waiting.remove(&to)?;
+    Some((to, entries))
+}
+
+/// The move that a move-begin of this channel says it begins; nothing of it is checked.
+fn claim(channel: &ChannelId, entry: &Entry, trust: &Trust) -> Option<(Attested, Move)> {
+    if entry.kind != EntryKind::MOVE_BEGIN {
+        return None;
+    }
+    let body: Attested = cbor::from_slice(&entry.body).ok()?;
+    let signed = Signed::<Move>::decode(&body.object, trust.network()).ok()?;
+    let moving = signed.unverified().clone();
+    let fits = moving.to == channel.home
+        && moving.pair.source == channel.source
+        && moving.pair.subject == entry.subject;
+    fits.then_some((body, moving))
+}
+
+/// Whether an entry comes from a home that says it will be the pair's. Denies never wait.
+fn has_to_wait(channel: &ChannelId, pair: &PairState, entry: &Entry, trust: &Trust) -> bool {
+    let waits = matches!(
+        entry.kind,
+        EntryKind::PERMIT
+            | EntryKind::KEY_BEGIN
+            | EntryKind::KEY_END
+            | EntryKind::MOVE_BEGIN
+            | EntryKind::MOVE_END
+            | EntryKind::COLLAPSE
+    );
+    waits
+        && pair.home.as_ref() != Some(&channel.home)
+        && (pair.waiting.contains_key(&channel.home) || claim(channel, entry, trust).is_some())
+}
+
+fn absorb_one(
+    channel: &ChannelId,
+    pair: &mut PairState,
+    entry: &Entry,
+    hash: &Hash,
+    trust: &Trust,
+    at: Timestamp,
+) -> Absorbed {
+    if has_to_wait(channel, pair, entry, trust) {
+        pair.waiting.entry(channel.home.clone()).or_default().push(entry.clone());
+        return Absorbed::default();
+    }
     match read(channel, entry, pair, trust, at.min(entry.time)) {
         Ok(Readable::Decision(admitted)) => absorb_decision(channel, pair, entry, hash, &admitted),
         Ok(Readable::KeyBegin(admitted)) => {
@@ -235,12 +322,24 @@ pub fn absorb(
             pair.apply_key_end(&admitted);
             Absorbed::default()
         }
+        Ok(Readable::MoveBegin(admitted)) => {
+            pair.apply_move_begin(&admitted);
+            Absorbed::default()
+        }
+        Ok(Readable::MoveEnd(admitted)) => {
+            pair.apply_move_end(&admitted);
+            Absorbed::default()
+        }
+        Ok(Readable::Collapse(admitted)) => {
+            pair.apply_collapse(&admitted);
+            Absorbed::default()
+        }
         Err(Unreadable { fault, entitled }) => {
             // Read and verified, but from someone who has no say over this pair: no effect. A permit
             // or key-begin would only have opened something: left out, nothing is open. Anything
             // else is a deny of its scope.
             let opens = matches!(entry.kind, EntryKind::PERMIT | EntryKind::KEY_BEGIN);
-            if !opens && entitled {
+            if !opens && entitled && Guard::UnreadableDenies.holds() {
                 apply_unreadable(channel, pair, entry, hash);
             }
             Absorbed { fault: Some(fault), ..Absorbed::default() }
@@ -249,7 +348,14 @@ pub fn absorb(
 }
 
 fn apply_unreadable(channel: &ChannelId, pair: &mut PairState, entry: &Entry, hash: &Hash) {
-    pair.apply_unreadable(DecisionId(hash.0), entry.scope.clone(), channel.home.clone());
+    let id = unreadable_id(channel, hash);
+    pair.apply_unreadable(id, entry.scope.clone(), channel.home.clone());
+}
+
+/// The id under which an entry that could not be read stands as a deny. The channel is in it: another
+/// home that copies the entry makes another deny, and cannot stand in the place of this one.
+pub fn unreadable_id(channel: &ChannelId, entry: &Hash) -> DecisionId {
+    wire::hash_parts("mebuku/unreadable/1", &[&cbor::to_vec(channel), &entry.0]).into()
 }
 
 fn absorb_decision(
@@ -270,20 +376,20 @@ fn absorb_decision(
             apply_unreadable(channel, pair, entry, hash);
         }
         let fault = contradicts.then(|| "the entry's header contradicts its deny".to_owned());
-        return Absorbed { decision, link: None, fault };
+        return Absorbed { decision, links: Vec::new(), fault };
     }
     let fault = if contradicts {
         if entry.kind != EntryKind::PERMIT {
             apply_unreadable(channel, pair, entry, hash);
         }
         Some("the entry's header contradicts its permit")
-    } else if pair.home.as_ref() != Some(&channel.home) {
+    } else if !pair.is_home(&channel.home) {
         Some("a permit from a node that is not the pair's home")
     } else {
         None
     };
     if let Some(fault) = fault {
-        return Absorbed { decision, link: None, fault: Some(fault.to_owned()) };
+        return Absorbed { decision, links: Vec::new(), fault: Some(fault.to_owned()) };
     }
     pair.apply_decision(admitted);
     let link = match (admitted.permit(), &admitted.decision().scope.recipient) {
@@ -292,7 +398,7 @@ fn absorb_decision(
         }
         _ => None,
     };
-    Absorbed { decision, link, fault: None }
+    Absorbed { decision, links: link.into_iter().collect(), fault: None }
 }
 
 fn read(
@@ -327,6 +433,22 @@ fn read(
             }
             Ok(Readable::KeyEnd(end))
         }
+        EntryKind::MOVE_BEGIN | EntryKind::MOVE_END => {
+            let begins = entry.kind == EntryKind::MOVE_BEGIN;
+            let admit = if begins { AdmittedMove::admit_begin } else { AdmittedMove::admit_end };
+            let moving = admit(&body, channel, pair, trust, at)?;
+            if moving.moving().pair.subject != entry.subject {
+                return Err(other());
+            }
+            Ok(if begins { Readable::MoveBegin(moving) } else { Readable::MoveEnd(moving) })
+        }
+        EntryKind::COLLAPSE => {
+            let collapse = AdmittedCollapse::admit(&body, channel, pair, trust, at)?;
+            if collapse.collapse().subject != entry.subject {
+                return Err(other());
+            }
+            Ok(Readable::Collapse(collapse))
+        }
         EntryKind(kind) => Err(Unreadable::new(format!("entry kind {kind} is not known here"))),
     }
 }
@@ -352,6 +474,9 @@ enum Readable {
     Decision(AdmittedDecision),
     KeyBegin(AdmittedKeyBegin),
     KeyEnd(AdmittedKeyEnd),
+    MoveBegin(AdmittedMove),
+    MoveEnd(AdmittedMove),
+    Collapse(AdmittedCollapse),
 }
 
 struct Unreadable {

@@ -34,6 +34,7 @@ impl Wallet {
             nonce,
             pair: self.pair(source)?,
             basis: ExpressedBy::Oneself,
+            authority: None,
             until: verified.not_after(),
             chain,
             time: at,

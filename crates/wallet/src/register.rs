@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use consent::{
-    PairState, Permitted, Query, Refused, UseCount, evaluate, pair::StandingDeny, scope,
-    source::absorb,
+    PairState, Permitted, Query, Refused, UseCount, evaluate, scope,
+    source::{absorb, unreadable_id},
 };
 use serde::{Deserialize, Serialize};
 use trust::{ChainError, Freshness, Trust};
@@ -16,7 +16,7 @@ use wire::{
     channel::{ChannelId, Entry, EntryKind},
     citizen::{DecisionReply, InForce, PairRegister, RegisterEntry, WalletQuery},
     consent::{
-        Attested, Decision, Items, KeyBegin, KeyEnd, PurposeScope, Recipient, Reopen, Scope,
+        Attested, Collapse, Decision, Items, KeyBegin, KeyEnd, Move, PurposeScope, Recipient, Scope,
         Verdict,
     },
 };
@@ -51,6 +51,9 @@ pub enum RegisterContent {
     },
     KeyBegin(KeyBegin),
     KeyEnd(KeyEnd),
+    MoveBegin(Move),
+    MoveEnd(Move),
+    Collapse(Collapse),
     /// It does not hold. As a permit it is none; as anything else it stands as a deny of its scope,
     /// under this id.
     Unreadable {
@@ -74,7 +77,7 @@ impl RegisterView {
     /// The denies that cover something of what `draft` would permit, whether the draft names them
     /// or not: to be shown before the citizen decides which of them to reopen.
     pub fn denies_a_permit_would_reopen(&self, draft: &PermitDraft) -> Vec<DecisionId> {
-        (self.pair.denies.iter())
+        (self.pair.standing_denies())
             .filter(|(_, deny)| draft.meets(&deny.scope))
             .map(|(id, _)| *id)
             .collect()
@@ -82,8 +85,9 @@ impl RegisterView {
 
     /// The leaves that `draft` would allow today: those which no deny covers but denies it names.
     pub fn leaves_allowed_by(&self, draft: &PermitDraft) -> Vec<ItemType> {
+        let reopened = self.pair.reopened(&draft.reopens);
         let standing: Vec<_> =
-            self.pair.denies.iter().filter(|(id, deny)| !self.names(draft, id, deny)).collect();
+            self.pair.standing_denies().filter(|(id, deny)| !reopened.names(id, deny)).collect();
         (draft.leaves().into_iter())
             .filter(|leaf| {
                 !standing.iter().any(|(_, deny)| {
@@ -91,15 +95,6 @@ impl RegisterView {
                 })
             })
             .collect()
-    }
-
-    /// The rule of [`consent::evaluate`]: a deny by its id, or all denies of an ended key.
-    fn names(&self, draft: &PermitDraft, id: &DecisionId, deny: &StandingDeny) -> bool {
-        draft.reopens.iter().any(|reopen| match reopen {
-            Reopen::Deny(named) => named == id,
-            Reopen::Key(key) => deny.key == Some(*key) && self.pair.ended.contains_key(key),
-            Reopen::Collapsed(_) => false,
-        })
     }
 
     /// What a permit of this register allows by itself at `at`, by the same rule that the source
@@ -236,10 +231,10 @@ impl RegisterView {
             }
             None => "its kind is not known to this wallet".to_owned(),
         };
-        let stands_as = [Some(DecisionId(hash.0)), absorbed.decision]
+        let stands_as = [Some(unreadable_id(channel, &hash)), absorbed.decision]
             .into_iter()
             .flatten()
-            .find(|id| self.pair.denies.contains_key(id));
+            .find(|id| self.pair.knows_deny(id));
         RegisterContent::Unreadable { kind: entry.kind, stands_as, fault }
     }
 }
@@ -269,6 +264,22 @@ fn read_body(entry: &Entry, network: &NetworkId) -> Option<(RegisterContent, Tim
             let end = Signed::<KeyEnd>::decode(&body.object, network).ok()?.unverified().clone();
             let time = end.time;
             Some((RegisterContent::KeyEnd(end), time))
+        }
+        EntryKind::MOVE_BEGIN | EntryKind::MOVE_END => {
+            let moving = Signed::<Move>::decode(&body.object, network).ok()?.unverified().clone();
+            let time = moving.time;
+            let content = if entry.kind == EntryKind::MOVE_BEGIN {
+                RegisterContent::MoveBegin(moving)
+            } else {
+                RegisterContent::MoveEnd(moving)
+            };
+            Some((content, time))
+        }
+        EntryKind::COLLAPSE => {
+            let collapse =
+                Signed::<Collapse>::decode(&body.object, network).ok()?.unverified().clone();
+            let time = collapse.time;
+            Some((RegisterContent::Collapse(collapse), time))
         }
         _ => None,
     }

@@ -157,6 +157,7 @@ impl TestHome {
             nonce: nonce(200),
             pair,
             basis: ExpressedBy::Oneself,
+            authority: None,
             chain,
             until: verified.not_after(),
             time: NOW,

@@ -532,8 +532,13 @@ fn a_register_is_read_as_the_source_reads_it() {
         RegisterContent::Unreadable { stands_as, fault, .. } => (*stands_as, fault.clone()),
         other => panic!("row {row}: {other:?}"),
     };
+    let channel = wire::channel::ChannelId {
+        home: citizen.wallet.home().organisation.clone(),
+        source: lunch.clone(),
+    };
     let hash = register.entries[1].entry.hash();
-    assert_eq!(unreadable(1).0, Some(wire::DecisionId(hash.0)));
+    let unreadable_id = consent::source::unreadable_id(&channel, &hash);
+    assert_eq!(unreadable(1).0, Some(unreadable_id));
     assert!(unreadable(1).1.contains("signature"), "{}", unreadable(1).1);
     assert_eq!(unreadable(2).0, None);
     assert_eq!(
@@ -541,7 +546,7 @@ fn a_register_is_read_as_the_source_reads_it() {
         (Some(deny.id().into()), "the home lists it under another id than its own".into())
     );
     assert_eq!(view.rows()[3].status, InForce::Acknowledged(later(2)));
-    let mut denies = vec![wire::DecisionId(hash.0), deny.id().into()];
+    let mut denies = vec![unreadable_id, deny.id().into()];
     denies.sort();
     assert_eq!(view.denies_a_permit_would_reopen(&permit_draft()), denies);
 

@@ -33,7 +33,12 @@ impl EntryKind {
     pub const KEY_BEGIN: Self = Self(3);
     /// Body: [`crate::consent::Attested`] around a signed key-end (chain: the approver's).
     pub const KEY_END: Self = Self(4);
-    // 5 move-begin, 6 move-end, 7 collapse: reserved (specs/02-messages.md).
+    /// Body: [`crate::consent::Attested`] around a signed move, in the channel of the home moved to.
+    pub const MOVE_BEGIN: Self = Self(5);
+    /// The same move, in the channel of the home left.
+    pub const MOVE_END: Self = Self(6);
+    /// Body: [`crate::consent::Attested`] around a signed collapse.
+    pub const COLLAPSE: Self = Self(7);
 }
 
 /// One entry. The header (all but the body) never changes its form: a reader that cannot read or

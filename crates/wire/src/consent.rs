@@ -5,9 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cbor::Bytes,
+    channel::ChannelId,
+    crypto::hash_parts,
     ids::{
-        DecisionId, Hash, ItemType, KeyHash, Nonce, Pair, Purpose, ServiceId, ServiceName,
-        Timestamp,
+        DecisionId, Hash, ItemType, KeyHash, Nonce, OrganisationId, Pair, Purpose, ServiceId,
+        ServiceName, Timestamp,
     },
     registry::{Message, MessageType},
 };
@@ -47,6 +49,7 @@ pub enum Items {
 #[serde(rename_all = "kebab-case")]
 pub enum PurposeScope {
     Any,
+    /// A purpose, or a category of them: then every purpose below it.
     Code(Purpose),
 }
 
@@ -75,7 +78,10 @@ pub enum Verdict {
 pub enum ExpressedBy {
     #[serde(rename = "self")]
     Oneself,
+    /// 法定代理人: who has parental authority, or a guardian.
     Guardian,
+    /// 任意代理人: whom the citizen gave a power of attorney.
+    Proxy,
 }
 
 /// What only a permit carries.
@@ -168,11 +174,44 @@ pub struct KeyBegin {
     pub nonce: Nonce,
     pub pair: Pair,
     pub basis: ExpressedBy,
+    /// The document that makes someone else than the citizen entitled, as an officer of the home saw
+    /// it: always for a guardian, for a proxy unless a key of the citizen's own signed, never for self.
+    pub authority: Option<Authority>,
     /// The service certificate chain of the key that begins, leaf first.
     pub chain: Vec<Bytes>,
     /// No permit of this key outlives it; at most the certificate's notAfter.
     pub until: Timestamp,
     pub time: Timestamp,
+}
+
+/// What an officer saw. The document itself stays at the home: only who has it and the salt can tell
+/// that it is the one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Authority {
+    pub document: DocumentKind,
+    /// [`authority_digest`] of the document.
+    pub digest: Hash,
+    /// When the officer saw it.
+    pub seen: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DocumentKind {
+    /// 戸籍: parental authority over a minor.
+    FamilyRegister,
+    /// 登記事項証明書 of the register of guardianships (後見登記).
+    GuardianshipRegister,
+    /// A decision of the family court.
+    CourtOrder,
+    /// 委任状.
+    PowerOfAttorney,
+}
+
+/// `H("mebuku/authority/1", [salt, document])`: the salt keeps others from guessing at the document.
+pub fn authority_digest(salt: &[u8; 32], document: &[u8]) -> Hash {
+    hash_parts("mebuku/authority/1", &[salt, document])
 }
 
 /// Ends a key of a pair: its permits are void but for those in `keeps`, whenever signed or received.
@@ -185,6 +224,39 @@ pub struct KeyEnd {
     /// Sorted, each once; empty for a lost phone.
     pub keeps: Vec<DecisionId>,
     pub time: Timestamp,
+}
+
+/// Moves a pair to another home. Signed by a standing key of basis self, or, where an officer certified
+/// it, by the organisation key of one of the two homes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Move {
+    pub nonce: Nonce,
+    pub pair: Pair,
+    pub from: OrganisationId,
+    pub to: OrganisationId,
+    /// One more than the pair's moves so far: 1 for its first.
+    pub epoch: u32,
+    pub time: Timestamp,
+}
+
+/// Collapses denies of a pair into one that has their scopes; signed by the channel's home. Later denies
+/// are never in it: it lists exact ids, and an id cannot be known before its deny was made.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Collapse {
+    pub channel: ChannelId,
+    pub subject: ServiceId,
+    /// Sorted, each once, 1 to [`crate::limits::COLLAPSED`].
+    pub denies: Vec<DecisionId>,
+    pub time: Timestamp,
+}
+
+/// What a permit names to reopen all denies of a list ([`Reopen::Collapsed`]):
+/// `H("mebuku/collapse/1", ids)`, the ids sorted, each once.
+pub fn collapse_digest<'a>(sorted: impl IntoIterator<Item = &'a DecisionId>) -> Hash {
+    let ids: Vec<&[u8]> = sorted.into_iter().map(|id| &id.0[..]).collect();
+    hash_parts("mebuku/collapse/1", &ids)
 }
 
 /// "Source service id *a* and recipient service id *b* are one person", signed by an issuing
@@ -206,6 +278,13 @@ impl Message for KeyBegin {
 }
 impl Message for KeyEnd {
     const TYPE: MessageType = MessageType::KeyEnd;
+}
+impl Message for Move {
+    const TYPE: MessageType = MessageType::Move;
+    const LIMIT: usize = 4 * 1024;
+}
+impl Message for Collapse {
+    const TYPE: MessageType = MessageType::Collapse;
 }
 impl Message for Link {
     const TYPE: MessageType = MessageType::Link;

@@ -171,8 +171,10 @@ text_id!(
     |text| text.len() <= 64 && text.split('.').count() <= 8 && text.split('.').all(short_name)
 );
 text_id!(
-    /// A purpose code such as `treatment`.
-    Purpose, "a purpose code (1 to 32 of a-z 0-9 -)", short_name
+    /// A hierarchical purpose code such as `treatment` or `welfare.long-term-care`.
+    Purpose,
+    "a purpose code (up to 4 labels of a-z 0-9 -, joined by dots, 64 characters at most)",
+    |text| text.len() <= 64 && text.split('.').count() <= 4 && text.split('.').all(short_name)
 );
 
 impl ServiceName {
@@ -207,8 +209,19 @@ impl OrganisationId {
 impl ItemType {
     /// Whether `self` is `other` or lies below it: `health.allergy` is within `health`.
     pub fn is_within(&self, other: &Self) -> bool {
-        self.0.strip_prefix(&other.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        is_within(&self.0, &other.0)
     }
+}
+
+impl Purpose {
+    /// Whether `self` is `other` or lies below it.
+    pub fn is_within(&self, other: &Self) -> bool {
+        is_within(&self.0, &other.0)
+    }
+}
+
+fn is_within(text: &str, category: &str) -> bool {
+    text.strip_prefix(category).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 fn short_name(text: &str) -> bool {

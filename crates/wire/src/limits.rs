@@ -17,6 +17,10 @@ pub const RECORD: usize = 256 * 1024;
 pub const ITEMS: usize = 64;
 /// Most denies one permit may reopen.
 pub const REOPENS: usize = 256;
+/// Denies of one pair, not named by a standing permit, beyond which its home collapses them.
+pub const DENIES: usize = 256;
+/// Most denies one collapse may list.
+pub const COLLAPSED: usize = 1024;
 /// Most certificates in one chain, leaf included, anchor excluded.
 pub const CHAIN: usize = 4;
 /// Largest certificate, in bytes of DER.

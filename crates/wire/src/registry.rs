@@ -13,6 +13,8 @@ pub enum MessageType {
     KeyBegin = 17,
     KeyEnd = 18,
     Link = 19,
+    Move = 20,
+    Collapse = 21,
     HeadStatement = 32,
     Grant = 33,
     Request = 48,
@@ -26,7 +28,7 @@ pub enum MessageType {
 }
 
 impl MessageType {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Root,
         Self::TrustList,
         Self::Timestamp,
@@ -35,6 +37,8 @@ impl MessageType {
         Self::KeyBegin,
         Self::KeyEnd,
         Self::Link,
+        Self::Move,
+        Self::Collapse,
         Self::HeadStatement,
         Self::Grant,
         Self::Request,
@@ -58,6 +62,8 @@ impl MessageType {
             Self::KeyBegin => "key-begin",
             Self::KeyEnd => "key-end",
             Self::Link => "link",
+            Self::Move => "move",
+            Self::Collapse => "collapse",
             Self::HeadStatement => "head-statement",
             Self::Grant => "grant",
             Self::Request => "request",

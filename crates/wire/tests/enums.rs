@@ -8,7 +8,7 @@ use wire::{
     Bytes, DecisionId, Hash, KeyHash, Timestamp, cbor,
     channel::{ChannelRefusal, ChannelReply, EntryKind, Position},
     citizen::InForce,
-    consent::{ExpressedBy, Items, Onward, PurposeScope, Recipient, Reopen, Uses, Verdict},
+    consent::{DocumentKind, ExpressedBy, Items, Onward, PurposeScope, Recipient, Reopen, Uses, Verdict},
     exchange::{ExchangeMessage, ExchangeReply, Rejection},
     membership::{CaPurpose, Denied, DirectoryReply, DirectoryRequest, HelloReply, Role},
 };
@@ -49,7 +49,17 @@ fn hex(byte: &str) -> String {
 
 #[test]
 fn consent() {
-    spelled(&[(ExpressedBy::Oneself, r#""self""#), (ExpressedBy::Guardian, r#""guardian""#)]);
+    spelled(&[
+        (ExpressedBy::Oneself, r#""self""#),
+        (ExpressedBy::Guardian, r#""guardian""#),
+        (ExpressedBy::Proxy, r#""proxy""#),
+    ]);
+    spelled(&[
+        (DocumentKind::FamilyRegister, r#""family-register""#),
+        (DocumentKind::GuardianshipRegister, r#""guardianship-register""#),
+        (DocumentKind::CourtOrder, r#""court-order""#),
+        (DocumentKind::PowerOfAttorney, r#""power-of-attorney""#),
+    ]);
     spelled(&[(Onward::Forbidden, r#""forbidden""#), (Onward::Allowed, r#""allowed""#)]);
     spelled(&[
         (Recipient::Any, r#""any""#),

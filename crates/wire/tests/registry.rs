@@ -8,7 +8,7 @@ use wire::{
     citizen::{
         Enrolment, LinkRequest, RecordSubmission, ServiceKeyProof, ServiceKeyRequest, WalletQuery,
     },
-    consent::{Decision, KeyBegin, KeyEnd, Link},
+    consent::{Collapse, Decision, KeyBegin, KeyEnd, Link, Move},
     exchange::{Receipt, Request},
     limits,
     membership::{Descriptor, Root, TrustList, TrustTimestamp},
@@ -44,6 +44,8 @@ fn registered() -> Vec<(MessageType, u8, usize)> {
         of::<KeyBegin>(),
         of::<KeyEnd>(),
         of::<Link>(),
+        of::<Move>(),
+        of::<Collapse>(),
         of::<HeadStatement>(),
         of::<Grant>(),
         of::<Request>(),
@@ -108,7 +110,7 @@ fn codes_and_names_are_unique_and_in_their_range() {
     for message in MessageType::ALL {
         let expected = match message.code() {
             1..=4 => "trust",
-            16..=19 => "consent",
+            16..=21 => "consent",
             32..=33 => "channel",
             48..=49 => "exchange",
             64..=69 => "citizen",
@@ -130,9 +132,9 @@ fn entry_kinds() {
             (EntryKind::DENY.0, "deny"),
             (EntryKind::KEY_BEGIN.0, "key-begin"),
             (EntryKind::KEY_END.0, "key-end"),
-            (5, "move-begin"),
-            (6, "move-end"),
-            (7, "collapse"),
+            (EntryKind::MOVE_BEGIN.0, "move-begin"),
+            (EntryKind::MOVE_END.0, "move-end"),
+            (EntryKind::COLLAPSE.0, "collapse"),
         ]
     );
 }

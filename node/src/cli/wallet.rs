@@ -269,7 +269,7 @@ impl Session<'_> {
     async fn permit(&mut self, args: &PermitArgs) -> anyhow::Result<Report> {
         let draft = permit_draft(args);
         let view = self.register(&draft.source).await?;
-        if let Some(unknown) = args.reopen.iter().find(|id| !view.pair().denies.contains_key(id)) {
+        if let Some(unknown) = args.reopen.iter().find(|id| !view.pair().knows_deny(id)) {
             bail!("no deny {unknown} stands at {}", draft.source);
         }
         let covering = view.denies_a_permit_would_reopen(&draft);

@@ -307,6 +307,7 @@ impl Home {
             nonce: Nonce(self.context.entropy.array()),
             pair: pair.clone(),
             basis: ExpressedBy::Oneself,
+            authority: None,
             chain: chain.to_vec(),
             until: verified.not_after(),
             time: now,

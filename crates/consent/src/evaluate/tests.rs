@@ -5,7 +5,7 @@ use wire::{
     KeyHash, Nonce,
     cbor::Bytes,
     consent::{
-        Attested, ExpressedBy, Items, Notice, Onward, Permit, PurposeScope, Recipient, Scope,
+        Attested, ExpressedBy, Items, Notice, Permit, PurposeScope, Recipient, Reopen, Scope,
     },
 };
 

@@ -159,6 +159,7 @@ impl World {
             nonce: self.nonce(),
             pair,
             basis: ExpressedBy::Oneself,
+            authority: None,
             chain: phone.chain.clone(),
             until,
             time: self.clock,

@@ -111,10 +111,14 @@ fn item_types() {
 
 #[test]
 fn purposes() {
-    assert!("treatment".parse::<Purpose>().is_ok());
-    for wrong in ["", "Treatment", "a.b", "a b", &"a".repeat(33)] {
-        assert!(wrong.parse::<Purpose>().is_err(), "{wrong:?}");
+    let purpose = |text: &str| text.parse::<Purpose>();
+    assert!(purpose("treatment").is_ok() && purpose("x.9000020102016.a.b").is_ok());
+    for wrong in ["", "Treatment", "a..b", ".a", "a.", "a b", "a.b.c.d.e", &"a".repeat(33)] {
+        assert!(purpose(wrong).is_err(), "{wrong:?}");
     }
+    let care = purpose("welfare.child-care").unwrap();
+    assert!(care.is_within(&care) && care.is_within(&purpose("welfare").unwrap()));
+    assert!(!care.is_within(&purpose("welfare.child").unwrap()));
 }
 
 #[test]

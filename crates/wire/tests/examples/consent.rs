@@ -7,8 +7,8 @@ use wire::{
         Grant, HeadStatement, Position, Pull, PullReply, Push,
     },
     consent::{
-        Decision, ExpressedBy, Items, KeyBegin, KeyEnd, Link, Notice, Onward, Permit, PurposeScope,
-        Recipient, Reopen, Scope, Uses, Verdict, Window,
+        Authority, Collapse, Decision, DocumentKind, ExpressedBy, Items, KeyBegin, KeyEnd, Link,
+        Move, Notice, Onward, Permit, PurposeScope, Recipient, Reopen, Scope, Uses, Verdict, Window,
     },
 };
 
@@ -113,16 +113,52 @@ fn decisions() -> Vec<Example> {
     ]
 }
 
+fn moving() -> Move {
+    Move {
+        nonce: nonce(6),
+        pair: pair(),
+        from: "7000012050002".parse().unwrap(),
+        to: "1180301018771".parse().unwrap(),
+        epoch: u32::MAX,
+        time: NOON,
+    }
+}
+
+fn collapse() -> Collapse {
+    Collapse {
+        channel: channel(),
+        subject: subject(0xa1),
+        denies: vec![DecisionId([1; 32]), DecisionId([2; 32])],
+        time: NOON,
+    }
+}
+
 fn keys_and_links() -> Vec<Example> {
     let begin = KeyBegin {
         nonce: nonce(2),
         pair: pair(),
         basis: ExpressedBy::Oneself,
+        authority: None,
         chain: chain(),
         until: NOON.plus_ms(1),
         time: NOON,
     };
-    let guardian = KeyBegin { basis: ExpressedBy::Guardian, chain: vec![], ..begin.clone() };
+    let guardian = KeyBegin {
+        basis: ExpressedBy::Guardian,
+        authority: Some(Authority {
+            document: DocumentKind::FamilyRegister,
+            digest: Hash([0xe5; 32]),
+            seen: NOON,
+        }),
+        ..begin.clone()
+    };
+    let authorised = |document| Authority { document, digest: Hash([0xe5; 32]), seen: Timestamp(0) };
+    let proxy = |document| KeyBegin {
+        basis: ExpressedBy::Proxy,
+        authority: Some(authorised(document)),
+        chain: vec![],
+        ..begin.clone()
+    };
     let end = KeyEnd {
         nonce: nonce(3),
         pair: pair(),
@@ -133,13 +169,25 @@ fn keys_and_links() -> Vec<Example> {
     let lost = KeyEnd { keeps: vec![], ..end.clone() };
     vec![
         signed("signed-key-begin", "full", &begin),
-        signed("signed-key-begin", "minimal", &guardian),
+        signed("signed-key-begin", "minimal", &KeyBegin { chain: vec![], ..begin.clone() }),
+        signed("signed-key-begin", "guardian", &guardian),
         plain("key-begin", "full", &begin),
-        plain("key-begin", "minimal", &guardian),
+        plain("key-begin", "guardian", &guardian),
+        plain("key-begin", "proxy", &proxy(DocumentKind::PowerOfAttorney)),
+        plain("key-begin", "proxy-by-court", &proxy(DocumentKind::CourtOrder)),
+        plain("key-begin", "proxy-by-register", &proxy(DocumentKind::GuardianshipRegister)),
         signed("signed-key-end", "full", &end),
         signed("signed-key-end", "minimal", &lost),
         plain("key-end", "full", &end),
         plain("key-end", "minimal", &lost),
+        signed("signed-move", "full", &moving()),
+        signed("signed-move", "minimal", &Move { epoch: 0, time: Timestamp(0), ..moving() }),
+        plain("move", "full", &moving()),
+        signed("signed-collapse", "full", &collapse()),
+        signed("signed-collapse", "minimal", &Collapse { denies: vec![], ..collapse() }),
+        plain("collapse", "full", &collapse()),
+        plain("move-body", "full", &attested(&moving())),
+        plain("collapse-body", "full", &attested(&collapse())),
         signed("signed-link", "full", &link()),
         signed("signed-link", "minimal", &Link { time: Timestamp(0), ..link() }),
         plain("link", "full", &link()),

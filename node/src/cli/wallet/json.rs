@@ -48,6 +48,21 @@ pub fn register(view: &RegisterView, now: Timestamp) -> Value {
                 json["key"] = json!(end.key);
                 json["keeps"] = json!(end.keeps);
             }
+            RegisterContent::MoveBegin(moving) => {
+                json["kind"] = json!("move-begin");
+                json["from"] = json!(moving.from);
+                json["epoch"] = json!(moving.epoch);
+            }
+            RegisterContent::MoveEnd(moving) => {
+                json["kind"] = json!("move-end");
+                json["to"] = json!(moving.to);
+                json["epoch"] = json!(moving.epoch);
+            }
+            RegisterContent::Collapse(collapse) => {
+                json["kind"] = json!("collapse");
+                json["digest"] = json!(wire::consent::collapse_digest(&collapse.denies));
+                json["denies"] = json!(collapse.denies);
+            }
             RegisterContent::Unreadable { kind, stands_as, fault } => {
                 json["kind"] = json!("unreadable");
                 json["entry_kind"] = json!(kind);

@@ -51,7 +51,7 @@ pub fn notice(draft: &PermitDraft) -> String {
 pub fn denies(view: &RegisterView, ids: &[DecisionId]) -> String {
     let mut text = String::new();
     for id in ids {
-        let says = view.pair().denies.get(id).map(|deny| scope(&deny.scope)).unwrap_or_default();
+        let says = view.pair().deny(id).map(|deny| scope(&deny.scope)).unwrap_or_default();
         let _ = writeln!(text, "  {id}  {says}");
     }
     text
@@ -101,6 +101,12 @@ pub fn register(view: &RegisterView, now: Timestamp) -> String {
                 ("key begins", format!("until {}", date(begin.until)))
             }
             RegisterContent::KeyEnd(end) => ("key ends", end.key.to_string()),
+            RegisterContent::MoveBegin(moving) => ("moved here", format!("from {}", moving.from)),
+            RegisterContent::MoveEnd(moving) => ("moved away", format!("to {}", moving.to)),
+            RegisterContent::Collapse(collapse) => {
+                let digest = wire::consent::collapse_digest(&collapse.denies);
+                ("collapsed", format!("{} denies, {digest}", collapse.denies.len()))
+            }
             RegisterContent::Unreadable { stands_as, fault, .. } => {
                 let stands = match stands_as {
                     Some(id) => format!("stands as a deny {id}: {fault}"),

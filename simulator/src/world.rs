@@ -48,7 +48,11 @@ pub struct World {
 /// believed of a message here is what a member proved.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Flight {
-    Pull { from: NodeId, to: NodeId, pull: Shared<Pull> },
+    Pull {
+        from: NodeId,
+        to: NodeId,
+        pull: Shared<Pull>,
+    },
     Pulled {
         from: NodeId,
         to: NodeId,
@@ -58,9 +62,24 @@ pub enum Flight {
         entries: Vec<Shared<Entry>>,
         head: ChannelHead,
     },
-    Forked { from: NodeId, to: NodeId, channel: ChannelId },
-    Push { from: NodeId, to: NodeId, channel: ChannelId, entries: Vec<Shared<Entry>>, head: ChannelHead },
-    Applied { from: NodeId, to: NodeId, channel: ChannelId, position: Position },
+    Forked {
+        from: NodeId,
+        to: NodeId,
+        channel: ChannelId,
+    },
+    Push {
+        from: NodeId,
+        to: NodeId,
+        channel: ChannelId,
+        entries: Vec<Shared<Entry>>,
+        head: ChannelHead,
+    },
+    Applied {
+        from: NodeId,
+        to: NodeId,
+        channel: ChannelId,
+        position: Position,
+    },
 }
 
 impl Flight {
@@ -194,7 +213,8 @@ impl World {
         let refused = self.nodes[home].update(|node| {
             let run = node.memory.run;
             let accepted = node.disk.update(|disk| {
-                let done = disk.channel(&channel, |store| accept(cast, store, &channel, id, &run, now));
+                let done =
+                    disk.channel(&channel, |store| accept(cast, store, &channel, id, &run, now));
                 let new = done?;
                 if new {
                     let size = disk.append(&("accepted", id));
@@ -354,10 +374,10 @@ impl World {
                 let status = in_force(row, &machine, run, now);
                 matches!(status, InForce::Acknowledged(_) | InForce::LeasesLapsed(_))
             })
-                .filter_map(|row| cast.by_entry(&row.entry))
-                .filter(|id| node.disk.logged.get(id).is_some_and(|size| *size <= covered))
-                .filter(|id| !self.judge.told.contains_key(id))
-                .collect()
+            .filter_map(|row| cast.by_entry(&row.entry))
+            .filter(|id| node.disk.logged.get(id).is_some_and(|size| *size <= covered))
+            .filter(|id| !self.judge.told.contains_key(id))
+            .collect()
         };
         if told.is_empty() {
             return;
@@ -420,7 +440,13 @@ impl World {
         }
         let to = self.source_of(cast, channel);
         let entries = batch.entries.into_iter().map(Shared::new).collect();
-        self.send(Flight::Push { from: home, to, channel: channel.clone(), entries, head: batch.head });
+        self.send(Flight::Push {
+            from: home,
+            to,
+            channel: channel.clone(),
+            entries,
+            head: batch.head,
+        });
     }
 
     /// A message arrives. A node that is off or restored does not hear it; one that sleeps does when it
@@ -503,13 +529,13 @@ impl World {
         let (now, granted_ms) = (self.now(home), self.nodes[home].lease_ms);
         let run = self.nodes[home].memory.run;
         let channel = &pull.channel;
-        let denies: Vec<_> = (pull.denies.iter())
-            .filter_map(|deny| cast.by_attested(deny))
-            .collect();
+        let denies: Vec<_> =
+            (pull.denies.iter()).filter_map(|deny| cast.by_attested(deny)).collect();
         let terms = self.nodes[home].update(|node| {
             node.disk.update(|disk| {
                 for id in denies {
-                    let new = disk.channel(channel, |store| accept(cast, store, channel, id, &run, now));
+                    let new =
+                        disk.channel(channel, |store| accept(cast, store, channel, id, &run, now));
                     if new.unwrap_or(false) {
                         let size = disk.append(&("accepted", id));
                         disk.logged.insert(id, size);
@@ -614,7 +640,8 @@ impl World {
     /// A recipient asks, for the first time or again.
     pub fn ask(&mut self, cast: &Cast, request: RequestId) {
         let source = self.source(cast, cast.request(request).pair);
-        if !self.nodes[source].serves() || self.nodes[source].memory.answers.contains_key(&request) {
+        if !self.nodes[source].serves() || self.nodes[source].memory.answers.contains_key(&request)
+        {
             return;
         }
         let facts = self.facts(cast, request, source);
@@ -626,7 +653,8 @@ impl World {
             Ok(Evaluated::Resend(resend)) => Stage::Again(Shared::new(resend)),
             Err(declined) => {
                 if let (Some(stored), Ok(_)) = (&facts.previous, &facts.lease) {
-                    let (leaves, heard) = self.passed_on(cast, request, source, &stored.released.leaves);
+                    let (leaves, heard) =
+                        self.passed_on(cast, request, source, &stored.released.leaves);
                     let wall_ms = since_start(facts.now);
                     self.judge.update(|judge| {
                         judge.retry_declined(cast, request, &leaves, &heard, wall_ms, &declined);
@@ -704,12 +732,15 @@ impl World {
         let answer = self.nodes[source].memory.answers.get(&request).cloned();
         let Some(Stage::Leaving(committed)) = answer else { return };
         let facts = self.facts(cast, request, source);
-        let sent = (*committed).clone().send(facts.lease.as_ref().map_err(|none| *none), facts.now.wall);
+        let sent = (*committed).clone().send(&facts.view());
         self.forget(source, request);
-        if sent.is_ok() && let Some(stored) = &facts.previous {
+        if sent.is_ok()
+            && let Some(stored) = &facts.previous
+        {
             let (leaves, heard) = self.passed_on(cast, request, source, &stored.released.leaves);
             let (true_ms, wall_ms) = (self.true_ms, since_start(facts.now));
-            self.judge.update(|judge| judge.left(cast, request, &leaves, &heard, (true_ms, wall_ms)));
+            self.judge
+                .update(|judge| judge.left(cast, request, &leaves, &heard, (true_ms, wall_ms)));
         }
     }
 
@@ -877,9 +908,9 @@ fn since_start(now: Now) -> u64 {
 
 /// A root over the log's leaves.
 fn fold(leaves: &[Hash]) -> Hash {
-    leaves.iter().fold(Hash([0; 32]), |root, leaf| {
-        wire::hash_parts("simulator/log", &[&root.0, &leaf.0])
-    })
+    leaves
+        .iter()
+        .fold(Hash([0; 32]), |root, leaf| wire::hash_parts("simulator/log", &[&root.0, &leaf.0]))
 }
 
 enum HandInError {
@@ -904,7 +935,8 @@ fn accept(
     let attested = cast.attested(id);
     let accepted = match &paper.says {
         Says::Deny { .. } | Says::Permit { .. } => {
-            let admitted = cast.admit(id, &state, now.wall).ok_or_else(|| refused(&"not admitted"))?;
+            let admitted =
+                cast.admit(id, &state, now.wall).ok_or_else(|| refused(&"not admitted"))?;
             machine.accept_decision(store, &admitted, run, now)
         }
         Says::KeyBegins { .. } => {
@@ -933,4 +965,3 @@ fn accept(
         Err(error) => Err(refused(&error)),
     }
 }
-

@@ -57,12 +57,26 @@ pub struct Paper {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Says {
-    KeyBegins { phone: usize },
-    KeyEnds { phone: usize, keeps: Vec<PaperId> },
-    Deny { scope: PlainScope },
-    Permit { scope: PlainScope, reopens: Vec<PlainReopen>, until_ms: u64, uses: PlainUses },
+    KeyBegins {
+        phone: usize,
+    },
+    KeyEnds {
+        phone: usize,
+        keeps: Vec<PaperId>,
+    },
+    Deny {
+        scope: PlainScope,
+    },
+    Permit {
+        scope: PlainScope,
+        reopens: Vec<PlainReopen>,
+        until_ms: u64,
+        uses: PlainUses,
+    },
     /// Of a kind that no reader of today knows, with a header of this scope.
-    Unknown { scope: PlainScope },
+    Unknown {
+        scope: PlainScope,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -211,7 +225,8 @@ impl Cast {
             self.phones.insert((pair, phone), Phone { signer, chain });
         }
         for recipient in 0..self.recipients.len() {
-            let link = Link { source: self.pair(pair), recipient: self.there(pair, recipient), time: NOW };
+            let link =
+                Link { source: self.pair(pair), recipient: self.there(pair, recipient), time: NOW };
             let by = self.network.city(city);
             let link = Attested { object: self.sign(link, &by.signer), chain: by.chain };
             self.links.insert((pair, recipient), link);
@@ -324,20 +339,24 @@ impl Cast {
 
     /// Signs a paper at `at`.
     pub fn write(&mut self, paper: Paper, at: Timestamp) -> PaperId {
-        let nonce = Nonce(wire::hash_parts("simulator/nonce", &[&(self.papers.len() as u64).to_be_bytes()]).0
-            [..16]
-            .try_into()
-            .expect("16 of 32 bytes"));
+        let nonce = Nonce(
+            wire::hash_parts("simulator/nonce", &[&(self.papers.len() as u64).to_be_bytes()]).0
+                [..16]
+                .try_into()
+                .expect("16 of 32 bytes"),
+        );
         let signed_by = &self.phones[&(paper.pair, paper.phone)];
         let pair = self.pair(paper.pair);
         let (object, id) = match &paper.says {
             Says::KeyBegins { phone } => {
                 let chain = self.phones[&(paper.pair, *phone)].chain.clone();
                 let until = NOW.plus_ms(300 * DAY_MS);
-                let begin = KeyBegin { nonce, pair, basis: ExpressedBy::Oneself, chain, until, time: at };
+                let begin =
+                    KeyBegin { nonce, pair, basis: ExpressedBy::Oneself, authority: None, chain, until, time: at };
                 let city = self.network.city(self.home_of(paper.pair));
                 let signed = Signed::new(begin, &self.network.id, &city.signer).expect("signs");
-                let attested = Attested { object: Bytes(signed.bytes().to_vec()), chain: city.chain };
+                let attested =
+                    Attested { object: Bytes(signed.bytes().to_vec()), chain: city.chain };
                 return self.file(paper, attested, signed.id());
             }
             Says::KeyEnds { phone, keeps } => {
@@ -351,7 +370,10 @@ impl Cast {
             Says::Deny { scope } => {
                 let scope = self.scope(scope);
                 let decision = Decision {
-                    nonce, pair, scope, time: at,
+                    nonce,
+                    pair,
+                    scope,
+                    time: at,
                     expressed_by: ExpressedBy::Oneself,
                     verdict: Verdict::Deny,
                 };
@@ -374,7 +396,9 @@ impl Cast {
                     valid_until: NOW.plus_ms(*until_ms),
                     uses: match uses {
                         PlainUses::Once => Uses::Once,
-                        PlainUses::Per { count, period_ms } => Uses::Per { count: *count, period_ms: *period_ms },
+                        PlainUses::Per { count, period_ms } => {
+                            Uses::Per { count: *count, period_ms: *period_ms }
+                        }
                         PlainUses::Unlimited => Uses::Unlimited,
                     },
                     window: None,
@@ -387,7 +411,10 @@ impl Cast {
                 };
                 let scope = self.scope(scope);
                 let decision = Decision {
-                    nonce, pair, scope, time: at,
+                    nonce,
+                    pair,
+                    scope,
+                    time: at,
                     expressed_by: ExpressedBy::Oneself,
                     verdict: Verdict::Permit(Box::new(permit)),
                 };
@@ -465,7 +492,8 @@ impl Cast {
             return Some(known.clone());
         }
         let record = exchange::Record::from_json(b"{}").expect("an empty record");
-        let records = allowed.leaves().iter().map(|(item, _)| (item.clone(), record.clone())).collect();
+        let records =
+            allowed.leaves().iter().map(|(item, _)| (item.clone(), record.clone())).collect();
         let seed = wire::sha256(&key.to_be_bytes()).0;
         let (signer, chain) = &self.credentials[source];
         let prepared = allowed.prepare(records, chain, seed, at).ok()?.sign(signer).ok()?;

@@ -46,7 +46,10 @@ pub enum Power {
     /// Its witnesses know a longer log: it was restored from an old copy and serves nothing.
     Restored,
     /// The machine is asleep or frozen, since when (true time).
-    Asleep { since_ms: u64, frozen: bool },
+    Asleep {
+        since_ms: u64,
+        frozen: bool,
+    },
 }
 
 /// How a node's clocks differ from true time.
@@ -168,11 +171,7 @@ impl Disk {
     }
 
     /// Changes what is kept of one channel.
-    pub fn channel<R>(
-        &mut self,
-        id: &ChannelId,
-        change: impl FnOnce(&mut MemoryStore) -> R,
-    ) -> R {
+    pub fn channel<R>(&mut self, id: &ChannelId, change: impl FnOnce(&mut MemoryStore) -> R) -> R {
         self.channels.entry(id.clone()).or_default().update(change)
     }
 }

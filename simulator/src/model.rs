@@ -10,8 +10,11 @@ use stateright::{Model, Property};
 use wire::channel::ChannelId;
 
 use crate::{
-    cast::{ALL_LEAVES, Cast, PairId, PaperId, PlainReopen, PlainRequest, PlainScope, PlainUses, Paper, RequestId, Says, Size},
-        world::{NodeId, World},
+    cast::{
+        ALL_LEAVES, Cast, PairId, Paper, PaperId, PlainReopen, PlainRequest, PlainScope, PlainUses,
+        RequestId, Says, Size,
+    },
+    world::{NodeId, World},
 };
 
 /// The only pair of the model, and its nodes.
@@ -51,9 +54,17 @@ pub enum Action {
 
 /// Kinds of fault, for the counts that a run prints.
 pub const FAULTS: [&str; 11] = [
-    "message lost", "message duplicated", "message delayed", "slow fetch", "home restarted",
-    "source restarted", "home restored from an old copy", "source restored from an old copy",
-    "machine asleep or frozen", "wall clock set", "lease setting changed",
+    "message lost",
+    "message duplicated",
+    "message delayed",
+    "slow fetch",
+    "home restarted",
+    "source restarted",
+    "home restored from an old copy",
+    "source restored from an old copy",
+    "machine asleep or frozen",
+    "wall clock set",
+    "lease setting changed",
 ];
 
 /// How much of each may happen in one history: what makes the world finite.
@@ -80,9 +91,22 @@ pub struct Bounds {
 
 impl Bounds {
     pub const NONE: Self = Self {
-        ticks: 0, pulls: 0, pushes: 0, cosigns: 0, registers: 0, asks: 0, losses: 0, duplicates: 0,
-        home_restarts: 0, source_restarts: 0, home_restores: 0, source_restores: 0, sleeps: 0,
-        wall_sets: 0, shorter_leases: 0, flights: 2,
+        ticks: 0,
+        pulls: 0,
+        pushes: 0,
+        cosigns: 0,
+        registers: 0,
+        asks: 0,
+        losses: 0,
+        duplicates: 0,
+        home_restarts: 0,
+        source_restarts: 0,
+        home_restores: 0,
+        source_restores: 0,
+        sleeps: 0,
+        wall_sets: 0,
+        shorter_leases: 0,
+        flights: 2,
     };
 }
 
@@ -214,14 +238,21 @@ impl Model for Explored {
                 actions.push(Action::Lose(n));
             }
         }
-        let restarts = [(HOME, left.home_restarts, left.home_restores), (SOURCE, left.source_restarts, left.source_restores)];
+        let restarts = [
+            (HOME, left.home_restarts, left.home_restores),
+            (SOURCE, left.source_restarts, left.source_restores),
+        ];
         for (node, restarts, restores) in restarts {
             let this = &world.nodes[node];
             if restarts > 0 && this.serves() {
                 actions.push(Action::Restart(node));
             }
             if restores > 0 && this.serves() {
-                actions.push(if this.backup.is_some() { Action::Restore(node) } else { Action::BackUp(node) });
+                actions.push(if this.backup.is_some() {
+                    Action::Restore(node)
+                } else {
+                    Action::BackUp(node)
+                });
             }
             if let crate::node::Power::Asleep { .. } = this.power {
                 actions.push(Action::Wake(node));
@@ -251,7 +282,12 @@ impl Model for Explored {
                 if !world.flights.is_empty() {
                     self.count(2);
                 }
-                if world.nodes[SOURCE].memory.answers.values().any(|stage| matches!(stage, crate::node::Stage::Fetching(..))) {
+                if world.nodes[SOURCE]
+                    .memory
+                    .answers
+                    .values()
+                    .any(|stage| matches!(stage, crate::node::Stage::Fetching(..)))
+                {
                     self.count(3);
                 }
             }
@@ -310,7 +346,11 @@ impl Model for Explored {
             Action::Commit(request) => world.commit(cast, request),
             Action::Leave(request) => world.leave(cast, request),
             Action::Restart(node) => {
-                let (budget, fault) = if node == HOME { (&mut left.home_restarts, 4) } else { (&mut left.source_restarts, 5) };
+                let (budget, fault) = if node == HOME {
+                    (&mut left.home_restarts, 4)
+                } else {
+                    (&mut left.source_restarts, 5)
+                };
                 spend(budget)?;
                 world.crash(node);
                 world.start(node);
@@ -318,7 +358,11 @@ impl Model for Explored {
             }
             Action::BackUp(node) => world.back_up(node),
             Action::Restore(node) => {
-                let (budget, fault) = if node == HOME { (&mut left.home_restores, 6) } else { (&mut left.source_restores, 7) };
+                let (budget, fault) = if node == HOME {
+                    (&mut left.home_restores, 6)
+                } else {
+                    (&mut left.source_restores, 7)
+                };
                 spend(budget)?;
                 world.restore(node);
                 world.start(node);
@@ -350,7 +394,9 @@ impl Model for Explored {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        vec![Property::always("no violation", |_, state: &State| state.world.judge.violation.is_none())]
+        vec![Property::always("no violation", |_, state: &State| {
+            state.world.judge.violation.is_none()
+        })]
     }
 }
 

@@ -56,7 +56,9 @@ impl Judge {
         let seen = self.granted.entry(channel.clone()).or_default();
         let before = std::mem::replace(seen, length.max(*seen));
         if length < before {
-            self.violated(format!("S3: a home granted a lease for {length} entries after {before}"));
+            self.violated(format!(
+                "S3: a home granted a lease for {length} entries after {before}"
+            ));
         }
     }
 
@@ -157,18 +159,21 @@ impl Judge {
         for (leaf, permit) in leaves {
             let query = (request, recipient, *leaf, wall);
             if !reference::allows(cast, heard, &self.uses, *permit, query) {
-                self.violated(format!("request {request} {what} against the rule on permit {permit}"));
+                self.violated(format!(
+                    "request {request} {what} against the rule on permit {permit}"
+                ));
             }
-            let against: Vec<_> =
-                reference::standing(cast, &everything, *permit, recipient, *leaf)
-                    .chain(reference::voids(cast, &everything, *permit))
-                    .collect();
+            let against: Vec<_> = reference::standing(cast, &everything, *permit, recipient, *leaf)
+                .chain(reference::voids(cast, &everything, *permit))
+                .collect();
             for id in against {
                 if self.accepted.get(&id).is_some_and(|accepted| at > accepted + self.bound_ms) {
                     self.violated(format!("S1: request {request} {what} at {at} ms, long after paper {id} was accepted"));
                 }
                 if self.told.contains_key(&id) {
-                    self.violated(format!("S2: request {request} {what} after paper {id} was told to be in force"));
+                    self.violated(format!(
+                        "S2: request {request} {what} after paper {id} was told to be in force"
+                    ));
                 }
             }
         }
