@@ -3,8 +3,8 @@
 
 use consent::{HomeEntry, source::AppliedEntry};
 use evidence::record::{
-    AttemptRefused, CertificateIssued, EntryAccepted, EntryApplied, LongestGrant, NodeStarted, Record,
-    RecordStored, Refusal, Release,
+    AttemptRefused, CertificateIssued, EntryAccepted, EntryApplied, LongestGrant, NodeStarted,
+    Record, RecordStored, Refusal, Release,
 };
 use exchange::Authentic;
 use serde::Serialize;

@@ -32,8 +32,7 @@ pub struct Home {
 impl Home {
     pub fn new(context: Arc<Context>, lease_ms: u64, desk: Option<Desk>) -> Arc<Self> {
         let pusher = Outboxes::new(Arc::clone(&context));
-        let run =
-            Run { id: Nonce(context.entropy.array()), started_ms: context.now().mono_ms };
+        let run = Run { id: Nonce(context.entropy.array()), started_ms: context.now().mono_ms };
         Arc::new(Self { context, pusher, lease_ms, run, desk: desk.map(Arc::new) })
     }
 

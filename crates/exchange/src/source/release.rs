@@ -25,7 +25,7 @@ pub struct Allowed {
     permitted: Permitted,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PrepareError {
     #[error(transparent)]
     Declined(#[from] Declined),
