@@ -2,7 +2,7 @@
 //! writes lands in one atomic batch with the evidence of it.
 
 use consent::{
-    ChannelStore, HomeEntry, PairState, PairThread, StoreFault, UseCount,
+    ChannelStore, DenyKey, HomeEntry, PairState, PairThread, StoreFault, UseCount,
     home::HomeChannel,
     source::SourceChannel,
     store::{HomeStore, SourceStore},
@@ -153,21 +153,18 @@ impl SourceStore for SourceChannelStore<'_, '_> {
         self.tx.write(Column::SourceLinks, key, subject);
     }
 
-    fn direct_denies(&self, limit: usize) -> Result<Vec<(DecisionId, Attested)>, StoreFault> {
-        let prefix = Key::new().text(&self.channel.source);
-        let scan = Scan::prefix(&prefix, DIRECT_DENIES);
-        let rows =
-            self.tx.scan_values::<Attested>(Column::DirectDenies, &scan).map_err(store_fault)?;
+    fn direct_denies(
+        &self,
+        after: Option<&DenyKey>,
+        limit: usize,
+    ) -> Result<Vec<(DenyKey, Attested)>, StoreFault> {
+        let start = after.map(|(subject, id)| direct_key(&self.channel, subject, id));
         let mut denies = Vec::new();
-        for (key, deny) in rows {
-            let ids = key.get(prefix.len()..).and_then(<[u8]>::split_first_chunk::<32>);
-            let (subject, id) = ids.ok_or_else(|| StoreFault("a key is too short".to_owned()))?;
-            let id = wire::Hash::try_from(id).map_err(|error| StoreFault(error.to_string()))?;
-            let pair = self.pair(&ServiceId(*subject))?;
-            if pair.home.as_ref() == Some(&self.channel.home) && denies.len() < limit {
-                denies.push((id.into(), deny));
-            }
+        let mut looked_at = 0;
+        if let Some(start) = &start {
+            self.scan_denies(Some(start), None, limit, &mut looked_at, &mut denies)?;
         }
+        self.scan_denies(None, start.as_ref(), limit, &mut looked_at, &mut denies)?;
         Ok(denies)
     }
 
@@ -186,5 +183,39 @@ impl SourceStore for SourceChannelStore<'_, '_> {
 
     fn put_uses(&mut self, permit: &DecisionId, uses: UseCount) {
         self.tx.write(Column::Uses, permit.0, &uses);
+    }
+}
+
+impl SourceChannelStore<'_, '_> {
+    /// Adds this home's denies behind one key and up to another, until there are `limit` of them.
+    fn scan_denies(
+        &self,
+        after: Option<&Key>,
+        up_to: Option<&Key>,
+        limit: usize,
+        looked_at: &mut usize,
+        denies: &mut Vec<(DenyKey, Attested)>,
+    ) -> Result<(), StoreFault> {
+        let prefix = Key::new().text(&self.channel.source);
+        let mut scan = Scan::prefix(&prefix, DIRECT_DENIES.saturating_sub(*looked_at));
+        if let Some(after) = after {
+            scan = scan.after(after);
+        }
+        let rows =
+            self.tx.scan_values::<Attested>(Column::DirectDenies, &scan).map_err(store_fault)?;
+        *looked_at += rows.len();
+        for (key, deny) in rows {
+            if denies.len() == limit || up_to.is_some_and(|end| key[..] > end[..]) {
+                break;
+            }
+            let ids = key.get(prefix.len()..).and_then(<[u8]>::split_first_chunk::<32>);
+            let (subject, id) = ids.ok_or_else(|| StoreFault("a key is too short".to_owned()))?;
+            let id = wire::Hash::try_from(id).map_err(|error| StoreFault(error.to_string()))?;
+            let subject = ServiceId(*subject);
+            if self.pair(&subject)?.home.as_ref() == Some(&self.channel.home) {
+                denies.push(((subject, id.into()), deny));
+            }
+        }
+        Ok(())
     }
 }

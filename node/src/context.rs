@@ -1,9 +1,13 @@
 //! What all parts of a running node share: who it is, what it signs with, where it writes, whom it
 //! trusts.
 
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::{
+    sync::{Arc, OnceLock, PoisonError, RwLock},
+    time::Duration,
+};
 
 use serde::Serialize;
+use tokio::sync::Notify;
 use trust::{Freshness, Trust, member::Member};
 use wire::{
     Bytes, Now, OrganisationId, ServiceName, SignError, Signed, Signer,
@@ -175,6 +179,18 @@ impl Context {
     {
         let reply = self.network()?.request(to, protocol, wire::cbor::to_vec(message)).await?;
         wire::cbor::from_slice(&reply).map_err(|_| Fault::Protocol)
+    }
+
+    /// Waits for a notification, but no longer than until `due_ms` on the monotonic clock, if there is
+    /// such a time.
+    pub async fn wait_until(&self, due_ms: Option<u64>, notify: &Notify) {
+        match due_ms.map(|due_ms| due_ms.saturating_sub(self.now().mono_ms)) {
+            None => notify.notified().await,
+            Some(0) => {}
+            Some(ms) => {
+                let _ = tokio::time::timeout(Duration::from_millis(ms), notify.notified()).await;
+            }
+        }
     }
 
     /// Runs a job at the commit point; see [`Committer::submit`]. Faults of the store or of the

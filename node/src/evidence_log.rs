@@ -3,8 +3,8 @@
 
 use consent::{HomeEntry, source::AppliedEntry};
 use evidence::record::{
-    AttemptRefused, CertificateIssued, EntryAccepted, EntryApplied, NodeStarted, Record,
-    RecordStored, Refusal, Release,
+    AttemptRefused, CertificateIssued, EntryAccepted, EntryApplied, LongestGrant, NodeStarted,
+    Record, RecordStored, Refusal, Release,
 };
 use exchange::Authentic;
 use serde::Serialize;
@@ -24,6 +24,11 @@ use crate::store::{
 /// At home: an entry is durable in its channel.
 pub fn accepted(channel: &ChannelId, entry: &HomeEntry, at: Timestamp) -> Record {
     Record::new(&EntryAccepted::new(channel, &entry.entry), at)
+}
+
+/// At home: the longest lease that may be out on a channel is another from now on.
+pub fn longest_grant(channel: &ChannelId, longest_ms: u64, at: Timestamp) -> Record {
+    Record::new(&LongestGrant { channel: channel.clone(), longest_ms }, at)
 }
 
 /// At a source: the channel is applied up to here.

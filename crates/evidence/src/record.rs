@@ -31,6 +31,8 @@ impl RecordKind {
     pub const ENTRY_APPLIED: Self = Self(5);
     /// At a source: a record of a citizen was stored.
     pub const RECORD_STORED: Self = Self(6);
+    /// At home: the longest lease that may be out on a channel changed.
+    pub const LONGEST_GRANT: Self = Self(7);
     // 16 to 31: the exchange, at the recipient.
     pub const REQUEST_SENT: Self = Self(16);
     pub const PRESENTATION_RECEIVED: Self = Self(17);
@@ -47,13 +49,14 @@ impl RecordKind {
     pub const OPERATOR_ACTION: Self = Self(65);
 
     /// Every kind with its name, in the order of the codes.
-    pub const ALL: [(Self, &str); 15] = [
+    pub const ALL: [(Self, &str); 16] = [
         (Self::CERTIFICATE_ISSUED, "certificate-issued"),
         (Self::KEY_BEGUN, "key-begun"),
         (Self::KEY_ENDED, "key-ended"),
         (Self::DECISION_ACCEPTED, "decision-accepted"),
         (Self::ENTRY_APPLIED, "entry-applied"),
         (Self::RECORD_STORED, "record-stored"),
+        (Self::LONGEST_GRANT, "longest-grant"),
         (Self::REQUEST_SENT, "request-sent"),
         (Self::PRESENTATION_RECEIVED, "presentation-received"),
         (Self::REFUSAL_RECEIVED, "refusal-received"),

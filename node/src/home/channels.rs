@@ -3,11 +3,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use consent::{
+    Pusher, Run,
     admission::ReadDecision,
     home::{HomeChannel, HomeError},
     store::HomeStore,
@@ -31,10 +31,6 @@ use crate::{
     store::{Column, Scan, Transaction, TypedRead},
 };
 
-/// The pause after a push that failed, doubled up to [`LONGEST_PAUSE`].
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
 /// Loads a channel, new if it was never used.
 pub fn load_channel(
     tx: &Transaction<'_>,
@@ -46,13 +42,24 @@ pub fn load_channel(
     Ok(stored.unwrap_or_else(|| HomeChannel::new(network, channel.clone())))
 }
 
-/// Pushes what is owed. One task a channel, woken when something is accepted.
-pub struct Pusher {
+/// Pushes what is owed: one task a channel, which does what its [`Pusher`] says.
+pub struct Outboxes {
     context: Arc<Context>,
-    channels: Mutex<HashMap<ChannelId, Arc<Notify>>>,
+    channels: Mutex<HashMap<ChannelId, Arc<Outbox>>>,
 }
 
-impl Pusher {
+struct Outbox {
+    pusher: Mutex<Pusher>,
+    changed: Notify,
+}
+
+impl Outbox {
+    fn pusher(&self) -> MutexGuard<'_, Pusher> {
+        self.pusher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Outboxes {
     pub fn new(context: Arc<Context>) -> Arc<Self> {
         Arc::new(Self { context, channels: Mutex::new(HashMap::new()) })
     }
@@ -73,30 +80,32 @@ impl Pusher {
     /// Something new is owed on this channel.
     pub fn wake(self: &Arc<Self>, channel: &ChannelId) {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
-        let notify = channels.entry(channel.clone()).or_insert_with(|| {
-            let notify = Arc::new(Notify::new());
-            tokio::spawn(Arc::clone(self).push_for_ever(channel.clone(), Arc::clone(&notify)));
-            notify
+        let outbox = channels.entry(channel.clone()).or_insert_with(|| {
+            let pusher = Mutex::new(Pusher::new());
+            let outbox = Arc::new(Outbox { pusher, changed: Notify::new() });
+            tokio::spawn(Arc::clone(self).push_for_ever(channel.clone(), Arc::clone(&outbox)));
+            outbox
         });
-        notify.notify_one();
+        outbox.pusher().owed(self.context.now());
+        outbox.changed.notify_one();
     }
 
-    async fn push_for_ever(self: Arc<Self>, channel: ChannelId, notify: Arc<Notify>) {
-        let mut pause = FIRST_PAUSE;
+    async fn push_for_ever(self: Arc<Self>, channel: ChannelId, outbox: Arc<Outbox>) {
         loop {
-            notify.notified().await;
-            loop {
-                match self.push_once(&channel).await {
-                    Ok(true) => pause = FIRST_PAUSE,
-                    Ok(false) => break,
-                    Err(Fault::Stopping) => return,
-                    Err(fault) => {
-                        tracing::debug!(source = %channel.source, %fault, "push failed, trying again");
-                        self.context.metrics.push_failures.inc();
-                        // A new entry wakes us early; the source may be back by then.
-                        let _ = tokio::time::timeout(pause, notify.notified()).await;
-                        pause = (pause * 2).min(LONGEST_PAUSE);
-                    }
+            let wake_at_ms = outbox.pusher().wake_at_ms();
+            self.context.wait_until(wake_at_ms, &outbox.changed).await;
+            if !outbox.pusher().begin(self.context.now()) {
+                continue;
+            }
+            let pushed = self.push_once(&channel).await;
+            let now = self.context.now();
+            match pushed {
+                Ok(more) => outbox.pusher().acknowledged(more, now),
+                Err(Fault::Stopping) => return,
+                Err(fault) => {
+                    tracing::debug!(source = %channel.source, %fault, "push failed, trying again");
+                    self.context.metrics.push_failures.inc();
+                    outbox.pusher().failed(now);
                 }
             }
         }
@@ -169,12 +178,12 @@ fn acknowledged_position(
     }
 }
 
-/// Answers a pull: the denies it brings are accepted first, the grant is durable before it is
-/// signed.
+/// Answers a pull: the denies it brings are accepted first; what the grant changes is durable before
+/// it is signed.
 pub async fn answer_pull(
     context: &Arc<Context>,
-    pusher: &Arc<Pusher>,
-    lease_ms: u64,
+    pusher: &Arc<Outboxes>,
+    (lease_ms, run): (u64, Run),
     from: &Member,
     pull: Pull,
 ) -> ChannelReply {
@@ -184,7 +193,7 @@ pub async fn answer_pull(
     if !from.owns(&pull.channel.source) {
         return ChannelReply::Refused(ChannelRefusal::NotYours);
     }
-    match grant(context, pusher, lease_ms, pull).await {
+    match grant(context, pusher, (lease_ms, run), pull).await {
         Ok(reply) => reply,
         Err(fault) => {
             tracing::warn!(source = %from.organisation, %fault, "a pull could not be answered");
@@ -195,13 +204,13 @@ pub async fn answer_pull(
 
 async fn grant(
     context: &Arc<Context>,
-    pusher: &Arc<Pusher>,
-    lease_ms: u64,
+    pusher: &Arc<Outboxes>,
+    (lease_ms, run): (u64, Run),
     pull: Pull,
 ) -> Result<ChannelReply, Fault> {
     let trust = context.live_trust()?;
     for deny in &pull.denies {
-        if let Err(refused) = take_deny(context, &trust, &pull.channel, deny).await? {
+        if let Err(refused) = take_deny(context, &trust, run, &pull.channel, deny).await? {
             // The source holds it as a deny all the same; nothing is opened by our not taking it.
             tracing::warn!(source = %pull.channel.source, %refused, "a deny from a source was not taken");
         }
@@ -213,12 +222,18 @@ async fn grant(
     let network = *trust.network();
     let Pull { channel, nonce, .. } = pull.clone();
     let id = channel.clone();
+    // At the commit point, though most pulls write nothing: there it sees every entry whose
+    // acceptance began before it. A snapshot could miss one that is just being synced.
     let terms = context
         .commit(move |tx| {
             let mut home = load_channel(tx, &network, &id)?;
             let now = tx.now();
-            let mut store = HomeChannelStore { tx, channel: id };
-            home.grant(&mut store, &pull, lease_ms, now)
+            let mut store = HomeChannelStore { tx: &mut *tx, channel: id };
+            let terms = home.grant(&mut store, &pull, lease_ms, &run, now)?;
+            if let Some(longest_ms) = terms.longest_grant_ms {
+                tx.log(&evidence_log::longest_grant(home.id(), longest_ms, now.wall));
+            }
+            Ok(terms)
         })
         .await?;
     let terms = match terms {
@@ -248,6 +263,7 @@ async fn grant(
 async fn take_deny(
     context: &Arc<Context>,
     trust: &Arc<trust::Trust>,
+    run: Run,
     channel: &ChannelId,
     deny: &Attested,
 ) -> Result<Result<(), String>, Fault> {
@@ -271,7 +287,7 @@ async fn take_deny(
             let mut home = load_channel(tx, &network, &id)?;
             let now = tx.now();
             let mut store = HomeChannelStore { tx, channel: id.clone() };
-            let accepted = home.accept_decision(&mut store, &admitted, now)?;
+            let accepted = home.accept_decision(&mut store, &admitted, &run, now)?;
             if !accepted.known {
                 tx.log(&evidence_log::accepted(&id, &accepted.entry, now.wall));
             }

@@ -7,26 +7,33 @@ pub mod register;
 
 use std::sync::Arc;
 
+use consent::Run;
 use trust::member::Member;
-use wire::channel::{ChannelReply, Pull};
+use wire::{
+    Nonce,
+    channel::{ChannelReply, Pull},
+};
 
 use crate::context::Context;
 
-pub use channels::Pusher;
+pub use channels::Outboxes;
 pub use enrolment::{Desk, DeskParts};
 
 pub struct Home {
     context: Arc<Context>,
-    pusher: Arc<Pusher>,
+    pusher: Arc<Outboxes>,
     lease_ms: u64,
+    /// This life of the node: the monotonic times at which entries were accepted belong to it.
+    run: Run,
     /// Set where citizens are enrolled.
     desk: Option<Arc<Desk>>,
 }
 
 impl Home {
     pub fn new(context: Arc<Context>, lease_ms: u64, desk: Option<Desk>) -> Arc<Self> {
-        let pusher = Pusher::new(Arc::clone(&context));
-        Arc::new(Self { context, pusher, lease_ms, desk: desk.map(Arc::new) })
+        let pusher = Outboxes::new(Arc::clone(&context));
+        let run = Run { id: Nonce(context.entropy.array()), started_ms: context.now().mono_ms };
+        Arc::new(Self { context, pusher, lease_ms, run, desk: desk.map(Arc::new) })
     }
 
     /// Takes up what was owed when the node stopped.
@@ -35,6 +42,7 @@ impl Home {
     }
 
     pub async fn answer_pull(&self, from: &Member, pull: Pull) -> ChannelReply {
-        channels::answer_pull(&self.context, &self.pusher, self.lease_ms, from, pull).await
+        let terms = (self.lease_ms, self.run);
+        channels::answer_pull(&self.context, &self.pusher, terms, from, pull).await
     }
 }

@@ -1,9 +1,9 @@
 //! The consent register (同意台帳): what wallets hand in, and what they read back.
 
 use consent::{
-    AdmissionError, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, PairState, PairThread,
+    AdmissionError, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, PairState, PairThread, Run,
     admission::ReadDecision,
-    home::{Accepted, HomeError, in_force},
+    home::{Accepted, HomeChannel, HomeError, in_force},
 };
 use trust::LeafSubject;
 use wire::{
@@ -17,11 +17,11 @@ use wire::{
 
 use super::{Home, channels::load_channel};
 use crate::{
-    channel_store::{HomeChannelStore, entry_key, subject_key},
+    channel_store::{HomeChannelStore, channel_key, entry_key, subject_key},
     context::Fault,
     evidence_log,
     net::Protocol,
-    store::{Column, Transaction, TypedRead},
+    store::{Column, Read, Transaction, TypedRead},
 };
 
 /// How far a wallet's clock may be off when it asks for its register, in milliseconds.
@@ -88,14 +88,14 @@ impl Home {
             }
         }
         let accepted = self
-            .accept(channel, move |home, store, now| {
-                Ok(home.accept_decision(store, &admitted, now)?)
+            .accept(channel, move |home, store, run, now| {
+                Ok(home.accept_decision(store, &admitted, run, now)?)
             })
             .await;
         match accepted {
             Ok(accepted) => {
                 self.context.metrics.decisions_accepted.inc();
-                Ok(self.reply(&accepted))
+                Ok(self.reply(&self.channel(&pair), &accepted)?)
             }
             Err(error) => self.refuse(MessageType::Decision, wire::Hash(id.0), error).await,
         }
@@ -126,8 +126,9 @@ impl Home {
         let trust = self.context.live_trust()?;
         if let Ok(begin) = Signed::<KeyBegin>::decode(&submission.object, trust.network()) {
             let pair = begin.unverified().pair.clone();
+            let channel = self.channel(&pair);
             return match self.accept_begin(pair, submission).await {
-                Ok(accepted) => Ok(self.reply(&accepted)),
+                Ok(accepted) => Ok(self.reply(&channel, &accepted)?),
                 Err(error) => self.refuse(MessageType::KeyBegin, begin.id(), error).await,
             };
         }
@@ -136,14 +137,14 @@ impl Home {
         let channel = self.channel(&end.unverified().pair);
         let (id, subject) = (channel.clone(), end.unverified().pair.subject);
         let accepted = self
-            .accept(channel, move |home, store, now| {
+            .accept(channel, move |home, store, run, now| {
                 let pair = store.pair(&subject).map_err(HomeError::from)?;
                 let end = AdmittedKeyEnd::admit(&submission, &id, &pair, &trust, now.wall)?;
-                Ok(home.accept_key_end(store, &end, now)?)
+                Ok(home.accept_key_end(store, &end, run, now)?)
             })
             .await;
         match accepted {
-            Ok(accepted) => Ok(self.reply(&accepted)),
+            Ok(accepted) => Ok(self.reply(&self.channel(&end.unverified().pair), &accepted)?),
             Err(error) => self.refuse(MessageType::KeyEnd, end.id(), error).await,
         }
     }
@@ -170,10 +171,10 @@ impl Home {
         let trust = self.context.live_trust()?;
         let channel = self.channel(&pair);
         let id = channel.clone();
-        self.accept(channel, move |home, store, now| {
+        self.accept(channel, move |home, store, run, now| {
             let state = store.pair(&pair.subject).map_err(HomeError::from)?;
             let begin = AdmittedKeyBegin::admit(&submission, &id, &state, &trust, now.wall)?;
-            Ok(home.accept_key_begin(store, &begin, now)?)
+            Ok(home.accept_key_begin(store, &begin, run, now)?)
         })
         .await
     }
@@ -181,7 +182,8 @@ impl Home {
     /// The register of one pair, for whoever holds a key certified for it.
     pub async fn register(&self, query: Attested) -> Result<PairRegister, SubmissionError> {
         let trust = self.context.live_trust()?;
-        let now = self.context.now().wall;
+        let at = self.context.now();
+        let now = at.wall;
         let (query, chain) = trust::verify_signed::<WalletQuery>(
             &query,
             trust::CertificateKind::Service,
@@ -204,6 +206,7 @@ impl Home {
         }
         let channel = self.channel(pair);
         let read = self.context.committer.read();
+        let home = self.home_channel(&*read, &channel)?;
         let thread: PairThread = read
             .read(Column::HomeThreads, &subject_key(&channel, &pair.subject))
             .map_err(Fault::from)?
@@ -214,10 +217,20 @@ impl Home {
                 .read(Column::HomeEntries, &entry_key(&channel, seq))
                 .map_err(Fault::from)?
                 .ok_or(Fault::Channel(consent::StoreFault(format!("entry {seq} is missing"))))?;
-            let status = in_force(&row, now);
+            let status = in_force(&row, &home, &self.run, at);
             entries.push(RegisterEntry { decision: row.decision, status, entry: row.entry });
         }
         Ok(PairRegister { entries })
+    }
+
+    fn home_channel(
+        &self,
+        read: &(impl Read + ?Sized),
+        channel: &ChannelId,
+    ) -> Result<HomeChannel, Fault> {
+        let stored = read.read(Column::HomeChannels, &channel_key(channel))?;
+        let new = || HomeChannel::new(self.context.trust().network(), channel.clone());
+        Ok(stored.unwrap_or_else(new))
     }
 
     fn channel(&self, pair: &Pair) -> ChannelId {
@@ -234,22 +247,23 @@ impl Home {
         &self,
         channel: ChannelId,
         job: impl FnOnce(
-            &mut consent::home::HomeChannel,
+            &mut HomeChannel,
             &mut HomeChannelStore<'_, '_>,
+            &Run,
             wire::Now,
         ) -> Result<Accepted, SubmissionError>
         + Send
         + 'static,
     ) -> Result<Accepted, SubmissionError> {
         let network = *self.context.trust().network();
-        let id = channel.clone();
+        let (id, run) = (channel.clone(), self.run);
         let accepted = self
             .context
             .commit(move |tx: &mut Transaction<'_>| {
                 let mut home = load_channel(tx, &network, &id).map_err(HomeError::from)?;
                 let now = tx.now();
                 let mut store = HomeChannelStore { tx, channel: id.clone() };
-                let accepted = job(&mut home, &mut store, now)?;
+                let accepted = job(&mut home, &mut store, &run, now)?;
                 if !accepted.known {
                     tx.log(&evidence_log::accepted(&id, &accepted.entry, now.wall));
                     tx.hurry_checkpoint();
@@ -278,10 +292,11 @@ impl Home {
         Err(error)
     }
 
-    fn reply(&self, accepted: &Accepted) -> DecisionReply {
+    fn reply(&self, channel: &ChannelId, accepted: &Accepted) -> Result<DecisionReply, Fault> {
         let entry = &accepted.entry;
         let id = entry.decision.unwrap_or(wire::DecisionId(entry.entry.hash().0));
-        let status = in_force(entry, self.context.now().wall);
-        DecisionReply { decision: id, seq: Some(entry.entry.seq), status }
+        let home = self.home_channel(&*self.context.committer.read(), channel)?;
+        let status = in_force(entry, &home, &self.run, self.context.now());
+        Ok(DecisionReply { decision: id, seq: Some(entry.entry.seq), status })
     }
 }

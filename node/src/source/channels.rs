@@ -3,12 +3,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use consent::{
-    lease::{Lease, LeaseKeeper, NoLease},
+    DenyKey, Puller,
+    lease::{Lease, NoLease},
     source::{AppliedEntry, SourceChannel, SourceError},
 };
 use serde::Serialize;
@@ -30,25 +30,17 @@ use crate::{
     store::{Column, Key, Read, StoreError, TypedRead},
 };
 
-/// The pause after a pull that failed.
-const RETRY: Duration = Duration::from_millis(500);
-/// The least time between two pulls that brought nothing.
-const PAUSE: Duration = Duration::from_millis(200);
-/// Leases outside of this are a fault of the home: shorter ones would keep both busy, longer ones
-/// would leave a deny without effect for longer than anybody could be told.
-const LEASES_MS: std::ops::RangeInclusive<u64> = 2_000..=24 * 60 * 60 * 1000;
-
 /// One channel as a running source sees it. The lease lives here, in memory, and nowhere else.
 pub struct Channel {
     pub id: ChannelId,
-    keeper: Mutex<LeaseKeeper>,
+    puller: Mutex<Puller>,
     /// The signed grants behind the lease and the one before it, newest first, with their ids: kept
     /// on disk once a release cites them. A release may just be committing on the earlier one.
     grants: Mutex<Vec<(Hash, Bytes)>>,
     /// Why the last pull failed, if it did: for the operator.
     fault: Mutex<Option<String>>,
-    /// Pull now: entries are missing, or a direct deny is waiting.
-    hurry: Notify,
+    /// The puller's next time may have changed.
+    changed: Notify,
 }
 
 /// What an operator sees of a lease.
@@ -66,23 +58,23 @@ pub struct LeaseStatus {
 
 impl Channel {
     fn new(id: ChannelId) -> Arc<Self> {
-        let keeper = Mutex::new(LeaseKeeper::new(id.clone()));
+        let puller = Mutex::new(Puller::new(id.clone()));
         Arc::new(Self {
             id,
-            keeper,
+            puller,
             grants: Mutex::new(Vec::new()),
             fault: Mutex::new(None),
-            hurry: Notify::new(),
+            changed: Notify::new(),
         })
     }
 
-    fn keeper(&self) -> std::sync::MutexGuard<'_, LeaseKeeper> {
-        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    fn puller(&self) -> MutexGuard<'_, Puller> {
+        self.puller.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The live lease, if all it covers is applied.
     pub fn lease(&self, applied: &Position, now: Now) -> Result<Lease, NoLease> {
-        self.keeper().live(applied, now).copied()
+        self.puller().live(applied, now).copied()
     }
 
     /// The signed grant with this id, if it is one of the last two.
@@ -107,16 +99,11 @@ impl Channel {
         grants.truncate(2);
     }
 
-    pub fn pull_now(&self) {
-        self.hurry.notify_one();
+    /// A direct deny waits.
+    pub fn pull_now(&self, now: Now) {
+        self.puller().hurry(now);
+        self.changed.notify_one();
     }
-}
-
-/// Whether to pull again at once.
-enum Progress {
-    /// More entries wait at the home.
-    More,
-    Done,
 }
 
 /// All channels of this node's services: one for each home and service.
@@ -180,16 +167,16 @@ impl Channels {
 
     async fn pull_for_ever(self: Arc<Self>, channel: Arc<Channel>) {
         loop {
-            let pause = match self.pull_once(&channel).await {
-                Ok(Progress::More) => {
+            let wake_at_ms = channel.puller().wake_at_ms();
+            self.context.wait_until(Some(wake_at_ms), &channel.changed).await;
+            let nonce = Nonce(self.context.entropy.array());
+            // The lease is counted from here, before the pull is even made.
+            if !channel.puller().begin(nonce, self.context.now()) {
+                continue;
+            }
+            match self.pull_once(&channel, nonce).await {
+                Ok(()) => {
                     channel.note_fault(None);
-                    continue;
-                }
-                Ok(Progress::Done) => {
-                    channel.note_fault(None);
-                    let next = channel.keeper().next_pull_ms();
-                    let due = next.saturating_sub(self.context.now().mono_ms);
-                    Duration::from_millis(due).max(PAUSE)
                 }
                 Err(Fault::Stopping) => return,
                 Err(fault) => {
@@ -198,30 +185,32 @@ impl Channels {
                         let (home, source) = (&channel.id.home, &channel.id.source);
                         tracing::warn!(%home, %source, %fault, "pulls fail, trying again");
                     }
-                    RETRY
+                    let forked = matches!(fault, Fault::Refused(ChannelRefusal::Forked));
+                    let now = self.context.now();
+                    let mut puller = channel.puller();
+                    if forked { puller.forked(now) } else { puller.failed(now) }
                 }
-            };
-            let _ = tokio::time::timeout(pause, channel.hurry.notified()).await;
+            }
         }
     }
 
     /// One pull and what it brings.
-    async fn pull_once(&self, channel: &Channel) -> Result<Progress, Fault> {
+    async fn pull_once(&self, channel: &Channel, nonce: Nonce) -> Result<(), Fault> {
         let context = &self.context;
-        let nonce = Nonce(context.entropy.array());
-        let pull = self.next_pull(&channel.id, nonce).await?;
-        // The lease is counted from here, before the pull leaves.
-        channel.keeper().sending(nonce, context.now());
+        let after = channel.puller().denies_after().copied();
+        let (pull, last) = self.next_pull(&channel.id, nonce, after).await?;
+        channel.puller().carries(last);
+        let reported = pull.unreadable.clone();
         let reply: ChannelReply =
             context.ask(&channel.id.home, Protocol::Channel, &ChannelRequest::Pull(pull)).await?;
         let pulled = match reply {
             ChannelReply::Pulled(pulled) => pulled,
-            ChannelReply::Refused(ChannelRefusal::Forked) => {
-                channel.keeper().revoke();
-                tracing::error!(home = %channel.id.home, "the home's history differs from ours: releasing nothing");
-                return Err(Fault::Protocol);
+            ChannelReply::Refused(refusal) => {
+                if refusal == ChannelRefusal::Forked {
+                    tracing::error!(home = %channel.id.home, "the home's history differs from ours: releasing nothing");
+                }
+                return Err(Fault::Refused(refusal));
             }
-            ChannelReply::Refused(refusal) => return Err(Fault::Refused(refusal)),
             ChannelReply::Applied(_) | ChannelReply::Relayed => return Err(Fault::Protocol),
         };
         let home = context.network()?.member(&channel.id.home).await?;
@@ -230,31 +219,35 @@ impl Channels {
             verify_by::<Grant>(&pulled.grant, &home, &trust).map_err(|_| Fault::Protocol)?;
         let statement = verify_by::<HeadStatement>(&pulled.statement, &home, &trust)
             .map_err(|_| Fault::Protocol)?;
-        if !LEASES_MS.contains(&grant.message().granted_ms) {
-            return Err(Fault::Protocol);
-        }
         let brought = !pulled.entries.is_empty();
-        let applied = self.apply(&channel.id, pulled.entries, statement, &trust).await?;
-        if applied.is_none() {
-            channel.keeper().revoke();
-            return Err(Fault::Protocol);
-        }
+        let applied = self.apply(&channel.id, pulled.entries, statement, &trust, reported).await?;
+        let Some(applied) = applied else {
+            return Err(Fault::Refused(ChannelRefusal::Forked));
+        };
         // The bytes first: a release on the new lease must find what it cites.
         channel.keep_grant(grant.id(), Bytes(grant.bytes().to_vec()));
-        channel.keeper().granted(grant.message(), grant.id()).map_err(|_| Fault::Protocol)?;
+        let now = context.now();
+        let (message, id) = (grant.message(), grant.id());
+        channel.puller().pulled(message, id, &applied, brought, now).map_err(|error| {
+            tracing::warn!(home = %channel.id.home, %error, "a grant was not taken");
+            Fault::Protocol
+        })?;
         context.metrics.leases_received.inc();
-        let behind = applied.is_some_and(|at| at.length < grant.message().head.position.length);
-        // A home that says there is more and sends nothing is asked again at its pace, not at ours.
-        Ok(if behind && brought { Progress::More } else { Progress::Done })
+        Ok(())
     }
 
-    async fn next_pull(&self, id: &ChannelId, nonce: Nonce) -> Result<Pull, Fault> {
+    async fn next_pull(
+        &self,
+        id: &ChannelId,
+        nonce: Nonce,
+        after: Option<DenyKey>,
+    ) -> Result<(Pull, Option<DenyKey>), Fault> {
         let (id, network) = (id.clone(), *self.context.trust().network());
         let pull = self
             .context
             .commit(move |tx| {
                 let channel = load(tx, &network, &id).map_err(store_fault)?;
-                channel.pull(&SourceChannelStore { tx, channel: id }, nonce)
+                channel.pull(&SourceChannelStore { tx, channel: id }, nonce, after.as_ref())
             })
             .await?;
         Ok(pull?)
@@ -272,10 +265,10 @@ impl Channels {
         let Ok(statement) = verify_by::<HeadStatement>(&statement, from, &trust) else {
             return ChannelReply::Refused(ChannelRefusal::Malformed);
         };
-        match self.apply(&channel, entries, statement, &trust).await {
+        match self.apply(&channel, entries, statement, &trust, Vec::new()).await {
             Ok(Some(applied)) => ChannelReply::Applied(applied),
             Ok(None) => {
-                known.keeper().revoke();
+                known.puller().forked(self.context.now());
                 ChannelReply::Refused(ChannelRefusal::Forked)
             }
             Err(fault) => {
@@ -285,13 +278,15 @@ impl Channels {
         }
     }
 
-    /// Applies entries in one commit with the signed head they lead to. `None` is a fork.
+    /// Applies entries in one commit with the signed head they lead to. `None` is a fork. The home has
+    /// heard that the `reported` entries are unreadable.
     async fn apply(
         &self,
         id: &ChannelId,
         entries: Vec<Entry>,
         statement: wire::Verified<HeadStatement>,
         trust: &Arc<Trust>,
+        reported: Vec<u64>,
     ) -> Result<Option<Position>, Fault> {
         let (channel, trust) = (id.clone(), Arc::clone(trust));
         let applied = self
@@ -302,6 +297,7 @@ impl Channels {
                 let mut store = SourceChannelStore { tx, channel: channel.clone() };
                 let outcome =
                     state.apply(&mut store, &entries, statement.message(), &trust, now)?;
+                state.reported(&mut store, &reported);
                 let tx = store.tx;
                 for entry in &outcome {
                     if let Some(record) = evidence_log::faulty_entry(entry, now.wall) {

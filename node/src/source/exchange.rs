@@ -31,6 +31,9 @@ use crate::{
     store::{Column, Key, Read, Scan, StoreError, Transaction, TypedRead},
 };
 
+/// How often a request is evaluated while its citizen's permits change under it.
+const EVALUATIONS: usize = 3;
+
 /// Most pairs that are looked at for one id of a recipient's.
 const LINKS: usize = 16;
 
@@ -101,8 +104,10 @@ impl Source {
                 let started = self.context.now();
                 let timer = self.context.metrics.exchange_seconds.start_timer();
                 let reply = self.answer_request(from, &bytes).await;
-                if reply == ExchangeReply::NotPermitted {
-                    // The reason must not show in time either.
+                let unavailable = ExchangeReply::Rejected(Rejection::Unavailable);
+                if reply == ExchangeReply::NotPermitted || reply == unavailable {
+                    // The reason must not show in time either, nor whether a fault came before
+                    // consent was looked at or after.
                     let now = self.context.now();
                     let wait = padded_delay(started.mono_ms, now.mono_ms, REFUSAL_STEP_MS);
                     tokio::time::sleep(Duration::from_millis(wait)).await;
@@ -136,7 +141,15 @@ impl Source {
             tracing::info!(recipient = %from.organisation, "a present-consent is not served yet");
             return ExchangeReply::Rejected(Rejection::Malformed);
         }
-        match self.release(&request).await {
+        let mut released = self.release(&request).await;
+        for _ in 1..EVALUATIONS {
+            // Another permit stands now than the one the presentation cites: from the start again.
+            if !matches!(released, Ok(Err(Declined::Changed))) {
+                break;
+            }
+            released = self.release(&request).await;
+        }
+        match released {
             Ok(Ok(committed)) => self.send(&request, committed).await,
             Ok(Err(declined)) => self.decline(&request, declined).await,
             Err(fault) => {
@@ -240,15 +253,18 @@ impl Source {
         Ok(self.context.commit(job).await??)
     }
 
-    /// The last look at lease and time, then the bytes may leave.
+    /// The last look at consent, lease and time, then the bytes may leave.
     async fn send(self: &Arc<Self>, request: &Authentic, committed: Committed) -> ExchangeReply {
         let is_new = committed.write().is_some();
-        let now = self.context.now();
-        let lease = match self.facts(&*self.context.committer.read(), request, now) {
-            Ok(facts) => facts.lease,
-            Err(_) => Err(NoLease::Behind),
+        let facts = self.facts(&*self.context.committer.read(), request, self.context.now());
+        let sent = match &facts {
+            Ok(facts) => committed.send(&facts.view()),
+            Err(error) => {
+                tracing::error!(%error, "a release could not be looked at again: not sent");
+                return ExchangeReply::Rejected(Rejection::Unavailable);
+            }
         };
-        match committed.send(lease.as_ref().map_err(|none| *none), now.wall) {
+        match sent {
             Ok(reply) => {
                 if is_new {
                     self.context.metrics.releases.inc();

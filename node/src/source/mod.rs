@@ -137,7 +137,7 @@ impl Source {
             .await?;
         taken.map_err(Fault::from)?;
         if let Some(channel) = self.channels.channel(&channel) {
-            channel.pull_now();
+            channel.pull_now(self.context.now());
         }
         Ok(())
     }

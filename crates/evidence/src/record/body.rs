@@ -94,6 +94,16 @@ pub struct RecordStored {
 }
 body!(RecordStored: RECORD_STORED);
 
+/// At home: until when an entry may be without effect at its source follows from this.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LongestGrant {
+    pub channel: ChannelId,
+    /// The longest lease that may be out, in milliseconds.
+    pub longest_ms: u64,
+}
+body!(LongestGrant: LONGEST_GRANT);
+
 /// At a recipient, before the request leaves.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -140,6 +140,9 @@ fn every_kind_has_a_body_that_reads_back() {
         NodeStarted { version: "0.1.0".into(), descriptor: Some(Hash([1; 32])), log_size: 7 },
         RecordKind::NODE_STARTED,
     );
+    let home = wire::OrganisationId::from_base("000020102016").unwrap();
+    let channel = ChannelId { home, source: "9000020102016/lunch".parse().unwrap() };
+    round_trip(LongestGrant { channel, longest_ms: 60_000 }, RecordKind::LONGEST_GRANT);
     let (operator, action) = ("desk-3".into(), "certificate-revoked".into());
     let object = Some(Hash([1; 32]));
     round_trip(OperatorAction { operator, action, object }, RecordKind::OPERATOR_ACTION);
