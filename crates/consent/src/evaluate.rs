@@ -191,9 +191,8 @@ pub fn evaluate(
         return Err(reason);
     }
     let cited: BTreeSet<_> = permitted.iter().map(|(_, permit)| *permit).collect();
-    let terms = (cited.into_iter())
-        .filter_map(|id| Some((id, terms_of(pair.permits.get(&id)?))))
-        .collect();
+    let terms =
+        (cited.into_iter()).filter_map(|id| Some((id, terms_of(pair.permits.get(&id)?)))).collect();
     Ok(Permitted { leaves: permitted, terms })
 }
 

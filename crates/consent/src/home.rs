@@ -6,7 +6,7 @@ use std::{cell::RefCell, collections::BTreeSet};
 use evidence::map::{self, MapNode, MapNodes, NodeKey};
 use serde::{Deserialize, Serialize};
 use wire::{
-    DecisionId, Hash, NetworkId, Now, ServiceId, Timestamp, cbor,
+    DecisionId, Hash, NetworkId, Now, OrganisationId, ServiceId, Timestamp, cbor,
     channel::{ChannelHead, ChannelId, Entry, EntryKind, Position, Pull},
     citizen::InForce,
     consent::{Attested, Reopen, Scope},
@@ -386,11 +386,11 @@ pub fn in_force(entry: &HomeEntry, now: Timestamp) -> InForce {
     }
 }
 
-/// What may be said of an entry's force for this pair. Of a pair that moved, the leases of two homes
-/// may be out, and neither home knows the other's: then only the source's own word counts.
-pub fn in_force_for(pair: &PairState, status: InForce) -> InForce {
+/// What `home` may say of an entry's force for this pair. Where the source releases under another home's
+/// leases, or, since the pair moved, may still do so, only the source's own word counts.
+pub fn in_force_for(pair: &PairState, home: &OrganisationId, status: InForce) -> InForce {
     match status {
-        InForce::LeasesLapsed(_) if pair.has_moved() => InForce::Accepted,
+        InForce::LeasesLapsed(_) if pair.has_moved() || !pair.is_home(home) => InForce::Accepted,
         status => status,
     }
 }

@@ -1,16 +1,17 @@
 //! The consent register (同意台帳): what wallets hand in, and what they read back.
 
 use consent::{
-    AdmissionError, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, PairState, PairThread,
+    AdmissionError, AdmittedCollapse, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, PairState,
+    PairThread,
     admission::ReadDecision,
-    home::{Accepted, HomeError, in_force},
+    home::{Accepted, HomeChannel, HomeError, collapse_due, in_force, in_force_for},
 };
 use trust::LeafSubject;
 use wire::{
-    ServiceId, Signed,
+    Now, ServiceId, Signed,
     channel::{ChannelId, ChannelReply, ChannelRequest},
     citizen::{DecisionReply, InForce, PairRegister, RegisterEntry, WalletQuery},
-    consent::{Attested, KeyBegin, KeyEnd},
+    consent::{Attested, Collapse, KeyBegin, KeyEnd},
     ids::Pair,
     registry::MessageType,
 };
@@ -77,7 +78,7 @@ impl Home {
                 return self.refuse(MessageType::Decision, wire::Hash(id.0), error.into()).await;
             }
         };
-        if admitted.is_deny() && state.home.is_none() {
+        if admitted.is_deny() && !state.is_home(&channel.home) {
             // Another municipality's citizen: the source has to hear of it, and through the source
             // the pair's own home. If it cannot now, the deny goes through our own channel, later.
             match self.relay(&pair, id, submission).await {
@@ -87,18 +88,45 @@ impl Home {
                 }
             }
         }
+        let is_deny = admitted.is_deny();
         let accepted = self
-            .accept(channel, move |home, store, now| {
+            .accept(channel.clone(), move |home, store, now| {
                 Ok(home.accept_decision(store, &admitted, now)?)
             })
             .await;
         match accepted {
             Ok(accepted) => {
                 self.context.metrics.decisions_accepted.inc();
-                Ok(self.reply(&accepted))
+                if is_deny && let Err(error) = self.collapse(&channel, &pair.subject).await {
+                    // The deny is accepted all the same; the next one tries again.
+                    tracing::warn!(source = %channel.source, %error, "denies were not collapsed");
+                }
+                Ok(self.reply(&channel, &accepted))
             }
             Err(error) => self.refuse(MessageType::Decision, wire::Hash(id.0), error).await,
         }
+    }
+
+    /// Collapses the denies of a pair if there are more than the cap.
+    async fn collapse(
+        &self,
+        channel: &ChannelId,
+        subject: &ServiceId,
+    ) -> Result<(), SubmissionError> {
+        let now = self.context.now().wall;
+        let state = self.pair_state(channel, subject)?;
+        let due = collapse_due(&state, now).filter(|_| state.is_home(&channel.home));
+        let Some(denies) = due else { return Ok(()) };
+        let collapse = Collapse { channel: channel.clone(), subject: *subject, denies, time: now };
+        let submission = self.context.attest(collapse).await?;
+        let trust = self.context.live_trust()?;
+        let (id, subject) = (channel.clone(), *subject);
+        let job = move |home: &mut HomeChannel, store: &mut HomeChannelStore<'_, '_>, now: Now| {
+            let pair = store.pair(&subject).map_err(HomeError::from)?;
+            let collapse = AdmittedCollapse::admit(&submission, &id, &pair, &trust, now.wall)?;
+            Ok(home.accept_collapse(store, &collapse, now)?)
+        };
+        self.accept(channel.clone(), job).await.map(drop)
     }
 
     /// Hands a deny on to its source, where it holds once that has said so.
@@ -126,8 +154,9 @@ impl Home {
         let trust = self.context.live_trust()?;
         if let Ok(begin) = Signed::<KeyBegin>::decode(&submission.object, trust.network()) {
             let pair = begin.unverified().pair.clone();
+            let channel = self.channel(&pair);
             return match self.accept_begin(pair, submission).await {
-                Ok(accepted) => Ok(self.reply(&accepted)),
+                Ok(accepted) => Ok(self.reply(&channel, &accepted)),
                 Err(error) => self.refuse(MessageType::KeyBegin, begin.id(), error).await,
             };
         }
@@ -136,14 +165,14 @@ impl Home {
         let channel = self.channel(&end.unverified().pair);
         let (id, subject) = (channel.clone(), end.unverified().pair.subject);
         let accepted = self
-            .accept(channel, move |home, store, now| {
+            .accept(channel.clone(), move |home, store, now| {
                 let pair = store.pair(&subject).map_err(HomeError::from)?;
                 let end = AdmittedKeyEnd::admit(&submission, &id, &pair, &trust, now.wall)?;
                 Ok(home.accept_key_end(store, &end, now)?)
             })
             .await;
         match accepted {
-            Ok(accepted) => Ok(self.reply(&accepted)),
+            Ok(accepted) => Ok(self.reply(&channel, &accepted)),
             Err(error) => self.refuse(MessageType::KeyEnd, end.id(), error).await,
         }
     }
@@ -203,6 +232,7 @@ impl Home {
             return Err(SubmissionError::OutOfTime);
         }
         let channel = self.channel(pair);
+        let state = self.pair_state(&channel, &pair.subject)?;
         let read = self.context.committer.read();
         let thread: PairThread = read
             .read(Column::HomeThreads, &subject_key(&channel, &pair.subject))
@@ -214,7 +244,7 @@ impl Home {
                 .read(Column::HomeEntries, &entry_key(&channel, seq))
                 .map_err(Fault::from)?
                 .ok_or(Fault::Channel(consent::StoreFault(format!("entry {seq} is missing"))))?;
-            let status = in_force(&row, now);
+            let status = in_force_for(&state, &channel.home, in_force(&row, now));
             entries.push(RegisterEntry { decision: row.decision, status, entry: row.entry });
         }
         Ok(PairRegister { entries })
@@ -278,10 +308,14 @@ impl Home {
         Err(error)
     }
 
-    fn reply(&self, accepted: &Accepted) -> DecisionReply {
+    fn reply(&self, channel: &ChannelId, accepted: &Accepted) -> DecisionReply {
         let entry = &accepted.entry;
         let id = entry.decision.unwrap_or(wire::DecisionId(entry.entry.hash().0));
         let status = in_force(entry, self.context.now().wall);
+        // What cannot be read says nothing: then it is not known to be in force.
+        let status = self
+            .pair_state(channel, &entry.entry.subject)
+            .map_or(InForce::Accepted, |state| in_force_for(&state, &channel.home, status));
         DecisionReply { decision: id, seq: Some(entry.entry.seq), status }
     }
 }
