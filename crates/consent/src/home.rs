@@ -197,25 +197,6 @@ impl HomeChannel {
         self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, now)
     }
 
-    /// The entry that something handed in before became, if it did: an answer that was lost on its way
-    /// is asked for again.
-    pub fn entry_of(
-        &self,
-        store: &dyn HomeStore,
-        subject: &ServiceId,
-        kind: EntryKind,
-        body: &Attested,
-    ) -> Result<Option<Accepted>, HomeError> {
-        let body = cbor::to_vec(body);
-        for seq in store.thread(subject)?.seqs {
-            let entry = self.row(store, seq)?;
-            if entry.entry.kind == kind && entry.entry.body[..] == body[..] {
-                return Ok(Some(Accepted { entry, known: true }));
-            }
-        }
-        Ok(None)
-    }
-
     /// Answers a pull, after any denies it brought were accepted. The longest grant still out is
     /// written before the grant may be signed.
     pub fn grant(

@@ -182,7 +182,7 @@ fn the_home_collapses_past_the_cap_what_no_standing_permit_names() {
     assert!(known.known && known.entry.decision == Some(id));
     assert_eq!(fixture.home_store.pair(&crate::world::here()).unwrap(), pair);
     let digest = collapse_digest(&due);
-    fixture.accept_permit(vec![Reopen::Collapsed(digest), Reopen::Deny(named)]);
+    fixture.accept_permit(vec![Reopen::Deny(named), Reopen::Collapsed(digest)]);
     fixture.sync();
     assert!(fixture.ask().is_ok());
 }

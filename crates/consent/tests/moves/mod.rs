@@ -1,7 +1,12 @@
 //! A pair that moves from one home to another: the two channels come to the source in any interleaving,
 //! and the state is the same.
 
-use consent::{PairState, Refused, home::adopt};
+use consent::{
+    AdmissionError, AdmittedKeyBegin, AdmittedMove, ChannelStore, PairState, Refused,
+    admission::ReadDecision,
+    home::{Accepted, HomeChannel, HomeError, adopt},
+    memory::MemoryStore,
+};
 use proptest::prelude::*;
 use trust::testing::NOW;
 use wire::{
@@ -9,7 +14,10 @@ use wire::{
     consent::{Attested, DocumentKind, ExpressedBy, Reopen, Scope},
 };
 
-use crate::world::{DAY, World, ask, saw};
+use crate::{
+    fixture::now,
+    world::{DAY, World, ask, here, saw},
+};
 
 /// The channels of up to three cities for one pair.
 struct Story {
@@ -256,7 +264,7 @@ fn a_new_home_adopts_the_register_that_the_citizen_brings() {
     assert_eq!(pair.denies.len(), 2);
     let channel = world.channel(1);
     let admit = |body: &Attested, pair: &PairState| {
-        consent::AdmittedMove::admit_begin(body, &channel, pair, world.trust(), NOW)
+        AdmittedMove::admit_begin(body, &channel, pair, world.trust(), NOW)
     };
     assert!(admit(&moving, &pair).is_ok());
     let early = adopt(&world.channel(0), PairState::default(), &register[..2], world.trust(), NOW);
@@ -280,4 +288,73 @@ fn a_home_speaks_of_leases_only_for_pairs_that_never_moved() {
     assert_eq!([says(&pair, 0), says(&pair, 1)], [Accepted, Accepted]);
     let acknowledged = in_force_for(&pair, &world.city(1), Acknowledged(NOW));
     assert_eq!(acknowledged, Acknowledged(NOW));
+}
+
+/// One city's end of its channel.
+struct Home {
+    channel: HomeChannel,
+    store: MemoryStore,
+}
+
+impl Home {
+    fn new(world: &World, city: usize) -> Self {
+        let channel = HomeChannel::new(&world.network.id, world.channel(city));
+        Self { channel, store: MemoryStore::default() }
+    }
+
+    fn pair(&self) -> PairState {
+        self.store.pair(&here()).unwrap()
+    }
+
+    fn decide(&mut self, world: &World, decision: &Attested) -> Result<Accepted, HomeError> {
+        let read = ReadDecision::read(decision, &world.network.id).unwrap();
+        let admitted = read.admit(&self.pair(), world.trust(), NOW).unwrap();
+        self.channel.accept_decision(&mut self.store, &admitted, now())
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        self.store.home_entries.iter().map(|row| row.entry.clone()).collect()
+    }
+}
+
+#[test]
+fn both_homes_and_the_source_hold_the_same_after_a_move() {
+    let world = World::new();
+    let own = world.phone("own");
+    let (mut old, mut new) = (Home::new(&world, 0), Home::new(&world, 1));
+    let begin = world.begin(&world.officer(0), &own);
+    let (id, trust) = (world.channel(0), world.trust());
+    let begin = AdmittedKeyBegin::admit(&begin, &id, &old.pair(), trust, NOW).unwrap();
+    old.channel.accept_key_begin(&mut old.store, &begin, now()).unwrap();
+    old.decide(&world, &world.permit(&own, &[])).unwrap();
+
+    let moving = world.moving(&own, 0, 1, 1);
+    let early = AdmittedMove::admit_begin(&moving, &world.channel(1), &new.pair(), trust, NOW);
+    assert!(matches!(early, Err(AdmissionError::NotEntitled)), "without the register");
+    let end = AdmittedMove::admit_end(&moving, &id, &old.pair(), trust, NOW).unwrap();
+    old.channel.accept_move_end(&mut old.store, &end, now()).unwrap();
+    let refused = old.decide(&world, &world.permit(&own, &[]));
+    assert!(matches!(refused, Err(HomeError::OtherHome)), "{refused:?}");
+    let twice = AdmittedMove::admit_end(&moving, &id, &old.pair(), trust, NOW);
+    assert!(matches!(twice, Err(AdmissionError::NotEntitled)));
+
+    let brought = adopt(&id, new.pair(), &old.entries(), trust, NOW);
+    let begin =
+        AdmittedMove::admit_begin(&moving, &world.channel(1), &brought, trust, NOW).unwrap();
+    new.channel.accept_move_begin(&mut new.store, &begin, brought, now()).unwrap();
+    let deny = world.deny(&own, Scope::EVERYTHING);
+    new.decide(&world, &deny).unwrap();
+    let reopens = [Reopen::Deny(world.decision_id(&deny))];
+    new.decide(&world, &world.permit(&own, &reopens)).unwrap();
+    // A deny is never refused, by the old home neither: it goes through its own channel.
+    old.decide(&world, &deny).unwrap();
+
+    let mut source = PairState::default();
+    for (city, home) in [(1, &new), (0, &old)] {
+        for entry in home.entries() {
+            assert_eq!(world.absorb(&mut source, city, &entry).fault, None);
+        }
+    }
+    assert_eq!(source, new.pair());
+    assert!(ask(&source, NOW).is_ok());
 }
