@@ -103,10 +103,12 @@ impl HomeChannel {
     ) -> Result<Accepted, HomeError> {
         let subject = decision.decision().pair.subject;
         let mut pair = store.pair(&subject)?;
-        if pair.knows(&decision.id()) {
-            let known =
-                self.find(store, &subject, |entry| entry.decision == Some(decision.id()))?;
-            return Ok(Accepted { entry: known, known: true });
+        // What is known from the register that a moved citizen brought has no entry here yet.
+        if pair.knows(&decision.id())
+            && let Some(entry) =
+                self.find(store, &subject, |entry| entry.decision == Some(decision.id()))?
+        {
+            return Ok(Accepted { entry, known: true });
         }
         if let Some(permit) = decision.permit() {
             let standing = StandingPermit {
@@ -300,14 +302,14 @@ impl HomeChannel {
         store: &dyn HomeStore,
         subject: &ServiceId,
         wanted: impl Fn(&HomeEntry) -> bool,
-    ) -> Result<HomeEntry, HomeError> {
+    ) -> Result<Option<HomeEntry>, HomeError> {
         for seq in store.thread(subject)?.seqs {
             let row = self.row(store, seq)?;
             if wanted(&row) {
-                return Ok(row);
+                return Ok(Some(row));
             }
         }
-        Err(StoreFault("a known decision has no entry".to_owned()).into())
+        Ok(None)
     }
 
     #[allow(clippy::too_many_arguments)] // the fields of one entry, and where it goes

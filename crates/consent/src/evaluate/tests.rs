@@ -327,3 +327,26 @@ fn a_present_consent_is_good_for_its_request_only() {
     pair.permits.insert(id(1), bound);
     assert!(ask.of(&pair).is_ok());
 }
+
+#[test]
+fn the_terms_are_those_of_the_permit_a_leaf_passes_on() {
+    let mut pair = pair();
+    let window = Some(Window { from: Timestamp(0), until: T0 });
+    let mut narrow = permit(1);
+    narrow.permit.window = window;
+    narrow.permit.retention_days = Some(7);
+    let mut wide = permit(2);
+    wide.scope = scope(Some(hospital()), &["health.medication"], None);
+    wide.permit.onward = Onward::Allowed;
+    pair.permits.extend([(id(1), narrow), (id(2), wide)]);
+    let permitted = Ask::new(&["health"]).of(&pair).unwrap();
+    let own = PermitTerms { window, retention_days: Some(7), onward: Onward::Forbidden };
+    assert_eq!(permitted.terms(&item("health.allergy")), Some(&own));
+    let other = PermitTerms { window: None, retention_days: None, onward: Onward::Allowed };
+    assert_eq!(permitted.terms(&item("health.medication")), Some(&other));
+    assert_eq!(permitted.terms(&item("health.condition")), None);
+    // Another permit for the same leaf, not chosen, lends it nothing.
+    pair.permits.insert(id(3), permit(3));
+    let permitted = Ask::new(&["health.allergy"]).of(&pair).unwrap();
+    assert_eq!(permitted.terms(&item("health.allergy")), Some(&own));
+}

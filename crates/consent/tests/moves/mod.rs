@@ -16,7 +16,7 @@ use wire::{
 
 use crate::{
     fixture::now,
-    world::{DAY, World, ask, here, saw},
+    world::{DAY, World, allergy, ask, here, saw},
 };
 
 /// The channels of up to three cities for one pair.
@@ -327,6 +327,8 @@ fn both_homes_and_the_source_hold_the_same_after_a_move() {
     let begin = AdmittedKeyBegin::admit(&begin, &id, &old.pair(), trust, NOW).unwrap();
     old.channel.accept_key_begin(&mut old.store, &begin, now()).unwrap();
     old.decide(&world, &world.permit(&own, &[])).unwrap();
+    let early_deny = world.deny(&own, allergy());
+    old.decide(&world, &early_deny).unwrap();
 
     let moving = world.moving(&own, 0, 1, 1);
     let early = AdmittedMove::admit_begin(&moving, &world.channel(1), &new.pair(), trust, NOW);
@@ -344,7 +346,12 @@ fn both_homes_and_the_source_hold_the_same_after_a_move() {
     new.channel.accept_move_begin(&mut new.store, &begin, brought, now()).unwrap();
     let deny = world.deny(&own, Scope::EVERYTHING);
     new.decide(&world, &deny).unwrap();
-    let reopens = [Reopen::Deny(world.decision_id(&deny))];
+    // Known from the register, and handed in again here: taken, and the set is the same.
+    let before = new.pair();
+    assert!(!new.decide(&world, &early_deny).unwrap().known);
+    assert!(new.decide(&world, &early_deny).unwrap().known);
+    assert_eq!(new.pair(), before);
+    let reopens = [&deny, &early_deny].map(|deny| Reopen::Deny(world.decision_id(deny)));
     new.decide(&world, &world.permit(&own, &reopens)).unwrap();
     // A deny is never refused, by the old home neither: it goes through its own channel.
     old.decide(&world, &deny).unwrap();
