@@ -6,7 +6,7 @@ use std::{cell::RefCell, collections::BTreeSet};
 use evidence::map::{self, MapNode, MapNodes, NodeKey};
 use serde::{Deserialize, Serialize};
 use wire::{
-    DecisionId, Hash, NetworkId, Now, ServiceId, Timestamp, cbor,
+    DecisionId, Hash, NetworkId, Now, OrganisationId, ServiceId, Timestamp, cbor,
     channel::{ChannelHead, ChannelId, Entry, EntryKind, Position, Pull},
     citizen::InForce,
     consent::{Attested, Reopen, Scope},
@@ -125,10 +125,12 @@ impl HomeChannel {
     ) -> Result<Accepted, HomeError> {
         let subject = decision.decision().pair.subject;
         let mut pair = store.pair(&subject)?;
-        if pair.knows(&decision.id()) {
-            let known =
-                self.find(store, &subject, |entry| entry.decision == Some(decision.id()))?;
-            return Ok(Accepted { entry: known, known: true });
+        // What is known from the register that a moved citizen brought has no entry here yet.
+        if pair.knows(&decision.id())
+            && let Some(entry) =
+                self.find(store, &subject, |entry| entry.decision == Some(decision.id()))?
+        {
+            return Ok(Accepted { entry, known: true });
         }
         if let Some(permit) = decision.permit() {
             let standing = StandingPermit {
@@ -222,25 +224,6 @@ impl HomeChannel {
         pair.apply_collapse(collapse);
         let (kind, body) = (EntryKind::COLLAPSE, collapse.submission());
         self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
-    }
-
-    /// The entry that something handed in before became, if it did: an answer that was lost on its way
-    /// is asked for again.
-    pub fn entry_of(
-        &self,
-        store: &dyn HomeStore,
-        subject: &ServiceId,
-        kind: EntryKind,
-        body: &Attested,
-    ) -> Result<Option<Accepted>, HomeError> {
-        let body = cbor::to_vec(body);
-        for seq in store.thread(subject)?.seqs {
-            let entry = self.row(store, seq)?;
-            if entry.entry.kind == kind && entry.entry.body[..] == body[..] {
-                return Ok(Some(Accepted { entry, known: true }));
-            }
-        }
-        Ok(None)
     }
 
     /// Answers a pull, after any denies it brought were accepted. Writes only what is news: entries
@@ -404,14 +387,14 @@ impl HomeChannel {
         store: &dyn HomeStore,
         subject: &ServiceId,
         wanted: impl Fn(&HomeEntry) -> bool,
-    ) -> Result<HomeEntry, HomeError> {
+    ) -> Result<Option<HomeEntry>, HomeError> {
         for seq in store.thread(subject)?.seqs {
             let row = self.row(store, seq)?;
             if wanted(&row) {
-                return Ok(row);
+                return Ok(Some(row));
             }
         }
-        Err(StoreFault("a known decision has no entry".to_owned()).into())
+        Ok(None)
     }
 
     #[allow(clippy::too_many_arguments)] // the fields of one entry, and where it goes
@@ -482,11 +465,11 @@ pub fn in_force(entry: &HomeEntry, channel: &HomeChannel, run: &Run, now: Now) -
     }
 }
 
-/// What may be said of an entry's force for this pair. Of a pair that moved, the leases of two homes
-/// may be out, and neither home knows the other's: then only the source's own word counts.
-pub fn in_force_for(pair: &PairState, status: InForce) -> InForce {
+/// What `home` may say of an entry's force for this pair. Where the source releases under another home's
+/// leases, or, since the pair moved, may still do so, only the source's own word counts.
+pub fn in_force_for(pair: &PairState, home: &OrganisationId, status: InForce) -> InForce {
     match status {
-        InForce::LeasesLapsed(_) if pair.has_moved() => InForce::Accepted,
+        InForce::LeasesLapsed(_) if pair.has_moved() || !pair.is_home(home) => InForce::Accepted,
         status => status,
     }
 }

@@ -274,12 +274,13 @@ impl PairState {
     }
 
     pub fn apply_key_end(&mut self, admitted: &AdmittedKeyEnd) {
-        let keeps: BTreeSet<_> = admitted.end().keeps.iter().copied().collect();
+        self.end_key(admitted.end().key, admitted.end().keeps.iter().copied().collect());
+    }
+
+    pub(crate) fn end_key(&mut self, key: KeyHash, keeps: BTreeSet<DecisionId>) {
         // Two ends of one key: only what both keep is kept, in whatever order they come.
-        self.ended
-            .entry(admitted.end().key)
-            .and_modify(|kept| kept.retain(|id| keeps.contains(id)))
-            .or_insert(keeps);
+        let kept = self.ended.entry(key).or_insert_with(|| keeps.clone());
+        kept.retain(|id| keeps.contains(id));
     }
 
     /// The old home lets go. From here on its entries are relayed denies or nothing.

@@ -148,6 +148,9 @@ mod tests {
         assert!(overlaps(&narrow, &Scope::EVERYTHING));
         assert!(!overlaps(&narrow, &other) && !overlaps(&other, &narrow));
         assert!(!overlaps(&narrow, &scope(Some(HOSPITAL), &["identity"], None)));
+        let [welfare, care] = ["welfare", "welfare.child-care"].map(|p| scope(None, &[], Some(p)));
+        assert!(overlaps(&welfare, &care) && overlaps(&care, &welfare));
+        assert!(!overlaps(&narrow, &welfare));
     }
 
     #[test]

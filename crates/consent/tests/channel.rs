@@ -1,7 +1,12 @@
 //! Home and source of one channel, with real certificates and signatures: what is handed in at one
 //! end, and what it does at the other.
 
+mod bad_input;
+mod collapse;
 mod fixture;
+mod keys;
+mod moves;
+mod world;
 
 use consent::{
     AdmissionError, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, DenyKey,

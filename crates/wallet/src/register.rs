@@ -16,8 +16,8 @@ use wire::{
     channel::{ChannelId, Entry, EntryKind},
     citizen::{DecisionReply, InForce, PairRegister, RegisterEntry, WalletQuery},
     consent::{
-        Attested, Collapse, Decision, Items, KeyBegin, KeyEnd, Move, PurposeScope, Recipient, Scope,
-        Verdict,
+        Attested, Collapse, Decision, Items, KeyBegin, KeyEnd, Move, PurposeScope, Recipient,
+        Scope, Verdict,
     },
 };
 

@@ -8,7 +8,9 @@ use wire::{
     Bytes, DecisionId, Hash, KeyHash, Timestamp, cbor,
     channel::{ChannelRefusal, ChannelReply, EntryKind, Position},
     citizen::InForce,
-    consent::{DocumentKind, ExpressedBy, Items, Onward, PurposeScope, Recipient, Reopen, Uses, Verdict},
+    consent::{
+        DocumentKind, ExpressedBy, Items, Onward, PurposeScope, Recipient, Reopen, Uses, Verdict,
+    },
     exchange::{ExchangeMessage, ExchangeReply, Rejection},
     membership::{CaPurpose, Denied, DirectoryReply, DirectoryRequest, HelloReply, Role},
 };

@@ -1,16 +1,17 @@
 //! The consent register (同意台帳): what wallets hand in, and what they read back.
 
 use consent::{
-    AdmissionError, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, PairState, PairThread, Run,
+    AdmissionError, AdmittedCollapse, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, PairState,
+    PairThread, Run,
     admission::ReadDecision,
-    home::{Accepted, HomeChannel, HomeError, in_force},
+    home::{Accepted, HomeChannel, HomeError, collapse_due, in_force, in_force_for},
 };
 use trust::LeafSubject;
 use wire::{
-    ServiceId, Signed,
+    Now, ServiceId, Signed,
     channel::{ChannelId, ChannelReply, ChannelRequest},
     citizen::{DecisionReply, InForce, PairRegister, RegisterEntry, WalletQuery},
-    consent::{Attested, KeyBegin, KeyEnd},
+    consent::{Attested, Collapse, KeyBegin, KeyEnd},
     ids::Pair,
     registry::MessageType,
 };
@@ -77,7 +78,7 @@ impl Home {
                 return self.refuse(MessageType::Decision, wire::Hash(id.0), error.into()).await;
             }
         };
-        if admitted.is_deny() && state.home.is_none() {
+        if admitted.is_deny() && !state.is_home(&channel.home) {
             // Another municipality's citizen: the source has to hear of it, and through the source
             // the pair's own home. If it cannot now, the deny goes through our own channel, later.
             match self.relay(&pair, id, submission).await {
@@ -87,18 +88,45 @@ impl Home {
                 }
             }
         }
+        let is_deny = admitted.is_deny();
         let accepted = self
-            .accept(channel, move |home, store, run, now| {
+            .accept(channel.clone(), move |home, store, run, now| {
                 Ok(home.accept_decision(store, &admitted, run, now)?)
             })
             .await;
         match accepted {
             Ok(accepted) => {
                 self.context.metrics.decisions_accepted.inc();
-                Ok(self.reply(&self.channel(&pair), &accepted)?)
+                if is_deny && let Err(error) = self.collapse(&channel, &pair.subject).await {
+                    // The deny is accepted all the same; the next one tries again.
+                    tracing::warn!(source = %channel.source, %error, "denies were not collapsed");
+                }
+                Ok(self.reply(&channel, &accepted)?)
             }
             Err(error) => self.refuse(MessageType::Decision, wire::Hash(id.0), error).await,
         }
+    }
+
+    /// Collapses the denies of a pair if there are more than the cap.
+    async fn collapse(
+        &self,
+        channel: &ChannelId,
+        subject: &ServiceId,
+    ) -> Result<(), SubmissionError> {
+        let now = self.context.now().wall;
+        let state = self.pair_state(channel, subject)?;
+        let due = collapse_due(&state, now).filter(|_| state.is_home(&channel.home));
+        let Some(denies) = due else { return Ok(()) };
+        let collapse = Collapse { channel: channel.clone(), subject: *subject, denies, time: now };
+        let submission = self.context.attest(collapse).await?;
+        let trust = self.context.live_trust()?;
+        let (id, subject) = (channel.clone(), *subject);
+        let job = move |home: &mut HomeChannel, store: &mut HomeChannelStore<'_, '_>, run: &Run, now: Now| {
+            let pair = store.pair(&subject).map_err(HomeError::from)?;
+            let collapse = AdmittedCollapse::admit(&submission, &id, &pair, &trust, now.wall)?;
+            Ok(home.accept_collapse(store, &collapse, run, now)?)
+        };
+        self.accept(channel.clone(), job).await.map(drop)
     }
 
     /// Hands a deny on to its source, where it holds once that has said so.
@@ -137,14 +165,14 @@ impl Home {
         let channel = self.channel(&end.unverified().pair);
         let (id, subject) = (channel.clone(), end.unverified().pair.subject);
         let accepted = self
-            .accept(channel, move |home, store, run, now| {
+            .accept(channel.clone(), move |home, store, run, now| {
                 let pair = store.pair(&subject).map_err(HomeError::from)?;
                 let end = AdmittedKeyEnd::admit(&submission, &id, &pair, &trust, now.wall)?;
                 Ok(home.accept_key_end(store, &end, run, now)?)
             })
             .await;
         match accepted {
-            Ok(accepted) => Ok(self.reply(&self.channel(&end.unverified().pair), &accepted)?),
+            Ok(accepted) => Ok(self.reply(&channel, &accepted)?),
             Err(error) => self.refuse(MessageType::KeyEnd, end.id(), error).await,
         }
     }
@@ -205,6 +233,7 @@ impl Home {
             return Err(SubmissionError::OutOfTime);
         }
         let channel = self.channel(pair);
+        let state = self.pair_state(&channel, &pair.subject)?;
         let read = self.context.committer.read();
         let home = self.home_channel(&*read, &channel)?;
         let thread: PairThread = read
@@ -217,7 +246,7 @@ impl Home {
                 .read(Column::HomeEntries, &entry_key(&channel, seq))
                 .map_err(Fault::from)?
                 .ok_or(Fault::Channel(consent::StoreFault(format!("entry {seq} is missing"))))?;
-            let status = in_force(&row, &home, &self.run, at);
+            let status = in_force_for(&state, &channel.home, in_force(&row, &home, &self.run, at));
             entries.push(RegisterEntry { decision: row.decision, status, entry: row.entry });
         }
         Ok(PairRegister { entries })
@@ -296,7 +325,9 @@ impl Home {
         let entry = &accepted.entry;
         let id = entry.decision.unwrap_or(wire::DecisionId(entry.entry.hash().0));
         let home = self.home_channel(&*self.context.committer.read(), channel)?;
+        let state = self.pair_state(channel, &entry.entry.subject)?;
         let status = in_force(entry, &home, &self.run, self.context.now());
+        let status = in_force_for(&state, &channel.home, status);
         Ok(DecisionReply { decision: id, seq: Some(entry.entry.seq), status })
     }
 }

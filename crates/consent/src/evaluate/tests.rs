@@ -1,8 +1,7 @@
 use std::collections::BTreeMap;
 
-use proptest::prelude::*;
 use wire::{
-    KeyHash, Nonce,
+    KeyHash,
     cbor::Bytes,
     consent::{
         Attested, ExpressedBy, Items, Notice, Permit, PurposeScope, Recipient, Reopen, Scope,
@@ -11,6 +10,9 @@ use wire::{
 
 use super::*;
 use crate::pair::PairKey;
+
+mod sets;
+mod vectors;
 
 const T0: Timestamp = Timestamp(1_800_000_000_000);
 const DAY: u64 = 86_400_000;
@@ -326,141 +328,25 @@ fn a_present_consent_is_good_for_its_request_only() {
     assert!(ask.of(&pair).is_ok());
 }
 
-// The rule written down a second time, as naively as possible.
-fn naive(
-    pair: &PairState,
-    leaf: &str,
-    recipient: &ServiceName,
-    purpose: &str,
-    at: Timestamp,
-) -> bool {
-    let covers = |scope: &Scope| {
-        (match &scope.recipient {
-            Recipient::Any => true,
-            Recipient::Service(service) => service == recipient,
-        }) && (match &scope.items {
-            Items::All => true,
-            Items::Types(types) => types.iter().any(|item| {
-                leaf == item.as_str() || leaf.starts_with(&format!("{}.", item.as_str()))
-            }),
-        }) && (match &scope.purpose {
-            PurposeScope::Any => true,
-            PurposeScope::Code(code) => code.as_str() == purpose,
-        })
-    };
-    pair.permits.iter().any(|(permit_id, standing)| {
-        let key = pair.keys.get(&standing.key);
-        let kept = pair.ended.get(&standing.key).is_none_or(|keeps| keeps.contains(permit_id));
-        let permit = &standing.permit;
-        key.is_some_and(|key| at < key.until && key.basis == standing.expressed_by)
-            && kept
-            && covers(&standing.scope)
-            && permit.valid_from <= at
-            && at < permit.valid_until
-            && pair.denies.iter().filter(|(_, deny)| covers(&deny.scope)).all(|(deny_id, deny)| {
-                permit.reopens.contains(&Reopen::Deny(*deny_id))
-                    || deny.key.is_some_and(|key| {
-                        permit.reopens.contains(&Reopen::Key(key)) && pair.ended.contains_key(&key)
-                    })
-            })
-    })
-}
-
-fn any_scope(deny: bool) -> impl Strategy<Value = Scope> {
-    let recipients = if deny {
-        vec![None, Some(hospital()), Some(clinic())]
-    } else {
-        vec![Some(hospital()), Some(clinic())]
-    };
-    let items: Vec<&[&str]> =
-        vec![&[], &["health"], &["health.allergy"], &["health.allergy", "identity"], &["identity"]];
-    let purposes = vec![None, Some("treatment"), Some("administration")];
-    (prop::sample::select(recipients), prop::sample::select(items), prop::sample::select(purposes))
-        .prop_map(|(recipient, items, purpose)| scope(recipient, items, purpose))
-}
-
-fn any_permit() -> impl Strategy<Value = StandingPermit> {
-    let reopen = prop_oneof![
-        (0u8..6).prop_map(|n| Reopen::Deny(id(100 + n))),
-        (1u8..5).prop_map(|n| Reopen::Key(key(n))),
-    ];
-    (any_scope(false), prop::collection::vec(reopen, 0..4), 1u8..6, 0u64..3, 1u64..4).prop_map(
-        |(scope, reopens, signer, from, days)| {
-            let mut standing = permit(signer);
-            standing.scope = scope;
-            standing.permit.reopens = reopens;
-            standing.permit.valid_from = T0.plus_ms(from * DAY);
-            standing.permit.valid_until = T0.plus_ms((from + days) * DAY);
-            standing
-        },
-    )
-}
-
-fn any_pair() -> impl Strategy<Value = PairState> {
-    let permits = prop::collection::btree_map((0u8..6).prop_map(id), any_permit(), 0..5);
-    let denies =
-        prop::collection::btree_map((100u8..106).prop_map(id), (any_scope(true), 1u8..5), 0..4);
-    let ended = prop::collection::btree_map(
-        (1u8..5).prop_map(key),
-        prop::collection::btree_set((0u8..6).prop_map(id), 0..3),
-        0..2,
-    );
-    (permits, denies, ended).prop_map(|(permits, denies, ended)| PairState {
-        permits,
-        denies: denies
-            .into_iter()
-            .map(|(id, (scope, n))| {
-                (id, StandingDeny { key: Some(key(n)), scope, unreadable_from: None })
-            })
-            .collect(),
-        ended,
-        ..pair()
-    })
-}
-
-const LEAVES: [&str; 3] = ["health.allergy", "health.medication", "identity.name"];
-
-fn allowed(pair: &PairState, leaf: &str, at: Timestamp) -> bool {
-    Ask { at, ..Ask::new(&[leaf]) }.of(pair).is_ok()
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-
-    #[test]
-    fn it_agrees_with_the_naive_rule(pair in any_pair(), leaf in prop::sample::select(&LEAVES[..]), day in 0u64..6) {
-        let at = T0.plus_ms(day * DAY);
-        prop_assert_eq!(allowed(&pair, leaf, at), naive(&pair, leaf, &hospital(), "treatment", at));
-    }
-
-    #[test]
-    fn adding_a_deny_never_allows_anything(pair in any_pair(), scope in any_scope(true), leaf in prop::sample::select(&LEAVES[..])) {
-        let at = T0.plus_ms(DAY);
-        let mut more = pair.clone();
-        more.denies.insert(id(200), StandingDeny { key: Some(key(1)), scope, unreadable_from: None });
-        prop_assert!(!allowed(&more, leaf, at) || allowed(&pair, leaf, at));
-    }
-
-    #[test]
-    fn a_permit_never_reopens_a_deny_it_does_not_name(pair in any_pair(), mut new in any_permit(), leaf in prop::sample::select(&LEAVES[..])) {
-        let at = T0.plus_ms(DAY);
-        let mut more = pair.clone();
-        more.denies.insert(id(200), StandingDeny { key: Some(key(9)), scope: Scope::EVERYTHING, unreadable_from: None });
-        new.permit.reopens.retain(|reopen| *reopen != Reopen::Deny(id(200)));
-        more.permits.insert(id(50), new);
-        prop_assert!(!allowed(&more, leaf, at));
-    }
-}
-
 #[test]
-fn a_nonce_is_no_part_of_the_meaning() {
-    // Decisions differ by their nonce alone; the set, not their order of arrival, gives the meaning.
-    assert_ne!(Nonce([1; 16]), Nonce([2; 16]));
-    let mut first = pair();
-    first.permits.insert(id(1), permit(1));
-    first.denies.extend([deny(2, Scope::EVERYTHING)]);
-    let mut second = pair();
-    second.denies.extend([deny(2, Scope::EVERYTHING)]);
-    second.permits.insert(id(1), permit(1));
-    assert_eq!(first, second);
+fn the_terms_are_those_of_the_permit_a_leaf_passes_on() {
+    let mut pair = pair();
+    let window = Some(Window { from: Timestamp(0), until: T0 });
+    let mut narrow = permit(1);
+    narrow.permit.window = window;
+    narrow.permit.retention_days = Some(7);
+    let mut wide = permit(2);
+    wide.scope = scope(Some(hospital()), &["health.medication"], None);
+    wide.permit.onward = Onward::Allowed;
+    pair.permits.extend([(id(1), narrow), (id(2), wide)]);
+    let permitted = Ask::new(&["health"]).of(&pair).unwrap();
+    let own = PermitTerms { window, retention_days: Some(7), onward: Onward::Forbidden };
+    assert_eq!(permitted.terms(&item("health.allergy")), Some(&own));
+    let other = PermitTerms { window: None, retention_days: None, onward: Onward::Allowed };
+    assert_eq!(permitted.terms(&item("health.medication")), Some(&other));
+    assert_eq!(permitted.terms(&item("health.condition")), None);
+    // Another permit for the same leaf, not chosen, lends it nothing.
+    pair.permits.insert(id(3), permit(3));
+    let permitted = Ask::new(&["health.allergy"]).of(&pair).unwrap();
+    assert_eq!(permitted.terms(&item("health.allergy")), Some(&own));
 }

@@ -310,6 +310,8 @@ fn replay(
         digest = pair_digest(&digest, &hash);
         absorb(&release.channel, &mut pair, entry, &hash, trust, at);
     }
+    let one_home = "the pair came from another home, and a bundle holds one home's channel";
+    ensure("decisions", !pair.has_moved(), one_home)?;
     bundle
         .map_proof
         .verify_presence(&release.map, &Hash(release.pair.subject.0), &digest)

@@ -25,6 +25,8 @@ use wire::{
     membership::Role,
 };
 
+/// The home's process, which never ends here.
+pub const RUN: consent::Run = consent::Run { id: Nonce([0x11; 16]), started_ms: 900_000 };
 pub const DAY: u64 = 86_400_000;
 /// The citizen at the lunch service and at the hospital, and the neighbour at the lunch service.
 pub const HERE: ServiceId = ServiceId([0xaa; 32]);
@@ -169,7 +171,7 @@ impl World {
         let (channel, trust) = (self.channel(), &self.network.trust);
         let begin = AdmittedKeyBegin::admit(&begin, &channel, &state, trust, self.clock).unwrap();
         let now = self.now();
-        self.home_end.accept_key_begin(&mut self.home_store, &begin, now).unwrap();
+        self.home_end.accept_key_begin(&mut self.home_store, &begin, &RUN, now).unwrap();
     }
 
     /// The home ends the citizen's key: the phone is lost.
@@ -186,7 +188,7 @@ impl World {
         let (channel, trust) = (self.channel(), &self.network.trust);
         let end = AdmittedKeyEnd::admit(&end, &channel, &state, trust, self.clock).unwrap();
         let now = self.now();
-        self.home_end.accept_key_end(&mut self.home_store, &end, now).unwrap();
+        self.home_end.accept_key_end(&mut self.home_store, &end, &RUN, now).unwrap();
     }
 
     pub fn by_home<M: wire::Message>(&self, message: M) -> Attested {
@@ -259,7 +261,7 @@ impl World {
         let state = self.home_store.pair(&read.claimed_pair().subject).unwrap();
         let admitted = read.admit(&state, &self.network.trust, self.clock).unwrap();
         let now = self.now();
-        let accepted = self.home_end.accept_decision(&mut self.home_store, &admitted, now).unwrap();
+        let accepted = self.home_end.accept_decision(&mut self.home_store, &admitted, &RUN, now).unwrap();
         accepted.entry.decision.unwrap()
     }
 

@@ -8,7 +8,8 @@ use wire::{
     },
     consent::{
         Authority, Collapse, Decision, DocumentKind, ExpressedBy, Items, KeyBegin, KeyEnd, Link,
-        Move, Notice, Onward, Permit, PurposeScope, Recipient, Reopen, Scope, Uses, Verdict, Window,
+        Move, Notice, Onward, Permit, PurposeScope, Recipient, Reopen, Scope, Uses, Verdict,
+        Window,
     },
 };
 
@@ -152,7 +153,8 @@ fn keys_and_links() -> Vec<Example> {
         }),
         ..begin.clone()
     };
-    let authorised = |document| Authority { document, digest: Hash([0xe5; 32]), seen: Timestamp(0) };
+    let authorised =
+        |document| Authority { document, digest: Hash([0xe5; 32]), seen: Timestamp(0) };
     let proxy = |document| KeyBegin {
         basis: ExpressedBy::Proxy,
         authority: Some(authorised(document)),
