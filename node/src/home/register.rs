@@ -121,7 +121,10 @@ impl Home {
         let submission = self.context.attest(collapse).await?;
         let trust = self.context.live_trust()?;
         let (id, subject) = (channel.clone(), *subject);
-        let job = move |home: &mut HomeChannel, store: &mut HomeChannelStore<'_, '_>, run: &Run, now: Now| {
+        let job = move |home: &mut HomeChannel,
+                        store: &mut HomeChannelStore<'_, '_>,
+                        run: &Run,
+                        now: Now| {
             let pair = store.pair(&subject).map_err(HomeError::from)?;
             let collapse = AdmittedCollapse::admit(&submission, &id, &pair, &trust, now.wall)?;
             Ok(home.accept_collapse(store, &collapse, run, now)?)
