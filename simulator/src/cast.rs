@@ -143,6 +143,8 @@ pub struct Cast {
     papers: Vec<(Paper, Submission)>,
     requests: Vec<(PlainRequest, Authentic)>,
     by_hash: HashMap<Hash, PaperId>,
+    /// Whether verdicts are remembered: a model checker meets the same ones all the time.
+    remembers: bool,
     memory: Mutex<Memory>,
 }
 
@@ -204,6 +206,7 @@ impl Cast {
             papers: Vec::new(),
             requests: Vec::new(),
             by_hash: HashMap::new(),
+            remembers: false,
             memory: Mutex::default(),
         };
         for citizen in 0..size.citizens {
@@ -212,6 +215,13 @@ impl Cast {
             }
         }
         cast
+    }
+
+    /// From here on, what was verified once is not verified again.
+    #[must_use]
+    pub fn remembering(mut self) -> Self {
+        self.remembers = true;
+        self
     }
 
     /// Phones with certificates, and the links to every recipient.
@@ -351,8 +361,15 @@ impl Cast {
             Says::KeyBegins { phone } => {
                 let chain = self.phones[&(paper.pair, *phone)].chain.clone();
                 let until = NOW.plus_ms(300 * DAY_MS);
-                let begin =
-                    KeyBegin { nonce, pair, basis: ExpressedBy::Oneself, authority: None, chain, until, time: at };
+                let begin = KeyBegin {
+                    nonce,
+                    pair,
+                    basis: ExpressedBy::Oneself,
+                    authority: None,
+                    chain,
+                    until,
+                    time: at,
+                };
                 let city = self.network.city(self.home_of(paper.pair));
                 let signed = Signed::new(begin, &self.network.id, &city.signer).expect("signs");
                 let attested =
@@ -475,7 +492,9 @@ impl Cast {
         }
         let read = consent::admission::ReadDecision::read(self.attested(id), &self.network.id);
         let admitted = read.ok()?.admit(pair, self.trust(), at).ok()?;
-        self.memory().admitted.insert(key, admitted.clone());
+        if self.remembers {
+            self.memory().admitted.insert(key, admitted.clone());
+        }
         Some(admitted)
     }
 
@@ -497,7 +516,9 @@ impl Cast {
         let seed = wire::sha256(&key.to_be_bytes()).0;
         let (signer, chain) = &self.credentials[source];
         let prepared = allowed.prepare(records, chain, seed, at).ok()?.sign(signer).ok()?;
-        self.memory().prepared.insert(key, prepared.clone());
+        if self.remembers {
+            self.memory().prepared.insert(key, prepared.clone());
+        }
         Some(prepared)
     }
 
@@ -515,6 +536,9 @@ impl Absorb for Cast {
         hash: &Hash,
         at: Timestamp,
     ) -> Absorbed {
+        if !self.remembers {
+            return self.trust().absorb(channel, pair, entry, hash, at);
+        }
         let key = (fingerprint(pair), *hash);
         if let Some((after, absorbed)) = self.memory().absorbed.get(&key) {
             *pair = after.clone();

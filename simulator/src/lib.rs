@@ -9,6 +9,7 @@ pub mod model;
 pub mod node;
 pub mod reference;
 pub mod run;
+pub mod scenario;
 pub mod script;
 pub mod shared;
 pub mod world;

@@ -40,6 +40,8 @@ pub struct World {
     /// What the witnesses last cosigned of each node's log: size and root.
     pub witnessed: BTreeMap<NodeId, (u64, Hash)>,
     pub judge: Shared<Judge>,
+    /// Most entries in one answer to a pull.
+    pub batch: usize,
     /// Counts the starts of processes: no run has the id of another.
     runs: u64,
 }
@@ -173,6 +175,7 @@ impl World {
             flights: Vec::new(),
             witnessed: BTreeMap::new(),
             judge: Shared::new(Judge::new(bound_ms)),
+            batch: wire::limits::ENTRIES,
             runs: 0,
         }
     }
@@ -527,7 +530,7 @@ impl World {
 
     fn answer_pull(&mut self, cast: &Cast, from: NodeId, home: NodeId, pull: &Pull) {
         let (now, granted_ms) = (self.now(home), self.nodes[home].lease_ms);
-        let run = self.nodes[home].memory.run;
+        let (run, batch) = (self.nodes[home].memory.run, self.batch);
         let channel = &pull.channel;
         let denies: Vec<_> =
             (pull.denies.iter()).filter_map(|deny| cast.by_attested(deny)).collect();
@@ -543,7 +546,9 @@ impl World {
                 }
                 let terms = disk.channel(channel, |store| {
                     let mut machine = home_channel(store, cast, channel);
-                    machine.grant(store, pull, granted_ms, &run, now)
+                    let mut terms = machine.grant(store, pull, granted_ms, &run, now)?;
+                    terms.batch = machine.batch_of(store, &pull.applied, batch)?;
+                    Ok::<_, HomeError>(terms)
                 });
                 if let Ok(Some(longest)) = terms.as_ref().map(|terms| terms.longest_grant_ms) {
                     disk.append(&("longest grant", longest));
@@ -587,7 +592,8 @@ impl World {
         let entries: Vec<Entry> = entries.iter().map(|entry| (**entry).clone()).collect();
         let statement = HeadStatement { channel: channel.clone(), head, time: now.wall };
         self.nodes[source].update(|node| {
-            let before = node.disk.clone();
+            // An empty answer undoes nothing; a copy would cost more than all the rest.
+            let before = (!entries.is_empty()).then(|| node.disk.clone());
             let applied = node.disk.update(|disk| {
                 let outcome = disk.channel(channel, |store| {
                     let mut machine = source_channel(store, cast, channel);
@@ -606,7 +612,9 @@ impl World {
                 Ok((position, _)) => Some(position),
                 Err(_) => {
                     // Everything of it goes with the batch that was not committed.
-                    node.disk = before;
+                    if let Some(before) = before {
+                        node.disk = before;
+                    }
                     None
                 }
             }

@@ -304,6 +304,16 @@ impl HomeChannel {
         store: &dyn HomeStore,
         applied: &Position,
     ) -> Result<Batch, HomeError> {
+        self.batch_of(store, applied, limits::ENTRIES)
+    }
+
+    /// The same with at most so many entries: for the model, whose channels are short.
+    pub fn batch_of(
+        &self,
+        store: &dyn HomeStore,
+        applied: &Position,
+        most: usize,
+    ) -> Result<Batch, HomeError> {
         let mut head = self.head_at(store, applied.length)?;
         if head.position != *applied {
             return Err(HomeError::Forked);
@@ -314,7 +324,7 @@ impl HomeChannel {
             let row = self.row(store, seq)?;
             size += row.entry.body.len() + 512;
             // The first entry always goes, however large: a channel must never stall.
-            if entries.len() == limits::ENTRIES
+            if entries.len() == most
                 || (seq > applied.length && size > limits::FRAME / 2)
             {
                 break;

@@ -1,0 +1,194 @@
+//! Corners of the world small enough to be explored whole, each around one part of the promise.
+
+use crate::{
+    cast::{
+        ALL_LEAVES, Cast, Paper, PaperId, PlainReopen, PlainRequest, PlainScope, PlainUses,
+        RequestId, Says, Size,
+    },
+    model::{Bounds, PAIR},
+};
+
+pub struct Scenario {
+    pub name: &'static str,
+    pub cast: Cast,
+    /// Accepted, cosigned and applied before the story begins.
+    pub before: Vec<PaperId>,
+    /// What wallets may hand in, each once: at the home, and denies straight at the source.
+    pub papers: Vec<PaperId>,
+    pub direct: Vec<PaperId>,
+    pub requests: Vec<RequestId>,
+    /// What the home grants, and what its operator may shorten it to.
+    pub lease_ms: u64,
+    pub shorter_ms: u64,
+    /// Most entries in one answer.
+    pub batch: usize,
+    /// Whether the witnesses see a log the moment it grows, or some time later.
+    pub cosigned_at_once: bool,
+    /// Whether operators make copies of their disks, to restore them from.
+    pub copies: bool,
+    pub bounds: Bounds,
+}
+
+const HEALTH: PlainScope = PlainScope { recipient: Some(0), leaves: 0b010 };
+const EVERYTHING: PlainScope = PlainScope { recipient: None, leaves: ALL_LEAVES };
+const HOUR_MS: u64 = 3_600_000;
+
+/// Writes the papers of a scenario.
+struct Author {
+    cast: Cast,
+}
+
+impl Author {
+    fn new() -> Self {
+        let size = Size { homes: 1, sources: 1, recipients: 1, citizens: 1 };
+        Self { cast: Cast::new(size).remembering() }
+    }
+
+    fn write(&mut self, phone: usize, says: Says) -> PaperId {
+        self.cast.write(Paper { pair: PAIR, phone, says }, trust::testing::NOW)
+    }
+
+    fn begin(&mut self, phone: usize) -> PaperId {
+        self.write(phone, Says::KeyBegins { phone })
+    }
+
+    fn end(&mut self, by: usize, phone: usize) -> PaperId {
+        self.write(by, Says::KeyEnds { phone, keeps: vec![] })
+    }
+
+    fn deny(&mut self, phone: usize, scope: PlainScope) -> PaperId {
+        self.write(phone, Says::Deny { scope })
+    }
+
+    fn permit(&mut self, phone: usize, reopens: &[PaperId], uses: PlainUses) -> PaperId {
+        let reopens = reopens.iter().map(|id| PlainReopen::Deny(*id)).collect();
+        self.write(phone, Says::Permit { scope: HEALTH, reopens, until_ms: HOUR_MS, uses })
+    }
+
+    fn request(&mut self) -> RequestId {
+        let request = PlainRequest { pair: PAIR, recipient: 0, leaves: 0b010, whole: true };
+        self.cast.ask(request, trust::testing::NOW)
+    }
+
+    fn scenario(self, name: &'static str, bounds: Bounds) -> Scenario {
+        Scenario {
+            name,
+            cast: self.cast,
+            before: vec![],
+            papers: vec![],
+            direct: vec![],
+            requests: vec![],
+            lease_ms: 2000,
+            shorter_ms: 2000,
+            batch: wire::limits::ENTRIES,
+            cosigned_at_once: true,
+            copies: false,
+            bounds,
+        }
+    }
+}
+
+const BOUNDS: Bounds = Bounds { ticks: 4, pulls: 2, pushes: 1, asks: 2, faults: 1, flights: 2 };
+
+/// A permit good once, a deny at the home or straight at the source, a permit of another phone that
+/// reopens it: under every fault.
+pub fn deny_and_reopen(big: bool) -> Scenario {
+    let mut author = Author::new();
+    let before = vec![author.begin(0), author.begin(1), author.permit(0, &[], PlainUses::Once)];
+    let deny = author.deny(0, HEALTH);
+    let reopening = author.permit(1, &[deny], PlainUses::Unlimited);
+    let request = author.request();
+    let bounds = if big { Bounds { pulls: 3, faults: 2, asks: 3, ..BOUNDS } } else { BOUNDS };
+    Scenario {
+        before,
+        papers: vec![deny, reopening],
+        direct: vec![deny],
+        requests: vec![request],
+        ..author.scenario("deny and reopen", bounds)
+    }
+}
+
+/// Two requests at once on a permit good once, with retries.
+pub fn one_use(_big: bool) -> Scenario {
+    let mut author = Author::new();
+    let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Once)];
+    let requests = vec![author.request(), author.request()];
+    let bounds = Bounds { ticks: 2, pulls: 1, pushes: 0, asks: 4, faults: 2, flights: 1 };
+    Scenario { before, requests, copies: true, ..author.scenario("one use", bounds) }
+}
+
+/// Two phones: one never begun, one lost and ended, with a permit of a stale view and denies by both.
+pub fn phones(_big: bool) -> Scenario {
+    let mut author = Author::new();
+    let begin = author.begin(0);
+    let second = author.begin(1);
+    let stolen = author.permit(1, &[], PlainUses::Unlimited);
+    let deny = author.deny(0, HEALTH);
+    let stale = author.permit(0, &[], PlainUses::Unlimited);
+    let lost = author.end(0, 1);
+    let last = author.deny(1, EVERYTHING);
+    let request = author.request();
+    let bounds = Bounds { ticks: 3, pulls: 1, pushes: 1, asks: 1, faults: 0, flights: 1 };
+    Scenario {
+        before: vec![begin],
+        papers: vec![second, stolen, deny, stale, lost, last],
+        direct: vec![last],
+        requests: vec![request],
+        ..author.scenario("phones", bounds)
+    }
+}
+
+/// The home's lease is shortened while longer ones are out.
+pub fn two_settings(_big: bool) -> Scenario {
+    let mut author = Author::new();
+    let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Unlimited)];
+    let deny = author.deny(0, HEALTH);
+    let request = author.request();
+    let bounds = Bounds { ticks: 6, pulls: 2, pushes: 0, asks: 1, faults: 1, flights: 2 };
+    Scenario {
+        before,
+        papers: vec![deny],
+        requests: vec![request],
+        lease_ms: 6000,
+        ..author.scenario("two settings", bounds)
+    }
+}
+
+/// Old copies of a disk, with witnesses that see the logs some time later.
+pub fn old_copies(_big: bool) -> Scenario {
+    let mut author = Author::new();
+    let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Unlimited)];
+    let deny = author.deny(0, HEALTH);
+    let request = author.request();
+    let bounds = Bounds { ticks: 3, pulls: 1, pushes: 1, asks: 1, faults: 1, flights: 1 };
+    Scenario {
+        before,
+        papers: vec![deny],
+        direct: vec![deny],
+        requests: vec![request],
+        cosigned_at_once: false,
+        copies: true,
+        ..author.scenario("old copies", bounds)
+    }
+}
+
+/// An entry that nobody can read, and answers that carry one entry at a time.
+pub fn piece_by_piece(_big: bool) -> Scenario {
+    let mut author = Author::new();
+    let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Unlimited)];
+    let elsewhere = author.permit(0, &[], PlainUses::Once);
+    let unknown = author.write(0, Says::Unknown { scope: HEALTH });
+    let request = author.request();
+    let bounds = Bounds { ticks: 3, pulls: 2, pushes: 0, asks: 1, faults: 1, flights: 2 };
+    Scenario {
+        before,
+        papers: vec![elsewhere, unknown],
+        requests: vec![request],
+        batch: 1,
+        ..author.scenario("piece by piece", bounds)
+    }
+}
+
+/// All of them.
+pub const ALL: [fn(bool) -> Scenario; 6] =
+    [deny_and_reopen, one_use, phones, two_settings, old_copies, piece_by_piece];
