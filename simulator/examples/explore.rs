@@ -16,7 +16,7 @@ fn main() {
     let name = e.scenario.name;
     let counts = e.counts.clone();
     let t = Instant::now();
-    let c = e.checker().threads(2).timeout(Duration::from_secs(secs)).spawn_bfs().join();
+    let c = e.checker().threads(2).timeout(Duration::from_secs(secs)).spawn_dfs().join();
     println!(
         "{name}: states {} unique {} depth {} in {:?}",
         c.state_count(),

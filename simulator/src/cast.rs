@@ -8,7 +8,7 @@ use std::{
 };
 
 use consent::{
-    AdmittedDecision, PairState,
+    AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd, PairState,
     source::{Absorb, Absorbed},
 };
 use exchange::{Ask, Authentic, Received};
@@ -127,6 +127,8 @@ struct Submission {
 struct Memory {
     absorbed: HashMap<(u64, Hash), (PairState, Absorbed)>,
     admitted: HashMap<(u64, PaperId), AdmittedDecision>,
+    begun: HashMap<(u64, PaperId), Result<AdmittedKeyBegin, String>>,
+    ended: HashMap<(u64, PaperId), Result<AdmittedKeyEnd, String>>,
     prepared: HashMap<u64, exchange::Prepared>,
 }
 
@@ -498,6 +500,46 @@ impl Cast {
         Some(admitted)
     }
 
+    /// Admits a key-begin, once for each state of the pair.
+    pub fn admit_begin(
+        &self,
+        id: PaperId,
+        pair: &PairState,
+        at: Timestamp,
+    ) -> Result<AdmittedKeyBegin, String> {
+        let key = (fingerprint(pair), id);
+        if let Some(known) = self.memory().begun.get(&key) {
+            return known.clone();
+        }
+        let channel = self.channel(self.paper(id).pair);
+        let begin = AdmittedKeyBegin::admit(self.attested(id), &channel, pair, self.trust(), at)
+            .map_err(|error| error.to_string());
+        if self.remembers {
+            self.memory().begun.insert(key, begin.clone());
+        }
+        begin
+    }
+
+    /// The same for a key-end.
+    pub fn admit_end(
+        &self,
+        id: PaperId,
+        pair: &PairState,
+        at: Timestamp,
+    ) -> Result<AdmittedKeyEnd, String> {
+        let key = (fingerprint(pair), id);
+        if let Some(known) = self.memory().ended.get(&key) {
+            return known.clone();
+        }
+        let channel = self.channel(self.paper(id).pair);
+        let end = AdmittedKeyEnd::admit(self.attested(id), &channel, pair, self.trust(), at)
+            .map_err(|error| error.to_string());
+        if self.remembers {
+            self.memory().ended.insert(key, end.clone());
+        }
+        end
+    }
+
     /// Builds and signs a presentation, once for each set of permitted items.
     pub fn prepare(
         &self,
@@ -539,7 +581,9 @@ impl Absorb for Cast {
         if !self.remembers {
             return self.trust().absorb(channel, pair, entry, hash, at);
         }
-        let key = (fingerprint(pair), *hash);
+        // When it was accepted makes no difference within a scenario's few seconds.
+        let what = if entry.kind == UNKNOWN_KIND { *hash } else { wire::sha256(&entry.body) };
+        let key = (fingerprint(&(&*pair, entry.kind)), what);
         if let Some((after, absorbed)) = self.memory().absorbed.get(&key) {
             *pair = after.clone();
             return absorbed.clone();

@@ -4,6 +4,8 @@
 //! and which mutation each guard is proven by.
 
 pub mod cast;
+pub mod days;
+pub mod explore;
 pub mod judge;
 pub mod model;
 pub mod node;

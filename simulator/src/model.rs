@@ -26,6 +26,8 @@ pub const HOME: NodeId = 0;
 pub const SOURCE: NodeId = 1;
 /// One step of time.
 pub const TICK_MS: u64 = 1000;
+/// When the story begins: permits are valid by then, whatever the clocks show.
+pub const BEGIN_MS: u64 = 3_600_000;
 /// How far a wall clock is set.
 const JUMP_MS: i64 = 4 * TICK_MS as i64;
 
@@ -142,9 +144,11 @@ impl Explored {
             if this.backup.as_ref().is_some_and(|backup| *backup != this.disk) {
                 add(Fault::Restore(node));
             }
-            add(Fault::Sleep(node));
-            add(Fault::Freeze(node));
             add(Fault::SetWall(node));
+        }
+        if world.nodes[SOURCE].serves() {
+            add(Fault::Sleep(SOURCE));
+            add(Fault::Freeze(SOURCE));
         }
         let home = &world.nodes[HOME];
         if home.serves() && self.scenario.shorter_ms < home.lease_ms {
@@ -216,7 +220,7 @@ impl Model for Explored {
 
     fn init_states(&self) -> Vec<State> {
         let Scenario { cast, before, lease_ms, batch, bounds, .. } = &self.scenario;
-        let mut world = World::new(cast, *lease_ms, 0);
+        let mut world = World::new(cast, *lease_ms, BEGIN_MS);
         let channel = self.channel();
         for id in before {
             world.hand_in(cast, *id);

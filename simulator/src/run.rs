@@ -50,8 +50,8 @@ pub struct Outcome {
 enum Event {
     Inject(usize),
     Arrive(Shared<Flight>),
-    Pull(NodeId, ChannelId),
-    Push(NodeId, ChannelId),
+    Pull(usize),
+    Push(usize),
     Cosign(NodeId),
     /// A wallet that got no acknowledgement tries again.
     HandIn {
@@ -119,6 +119,16 @@ pub fn shrink(options: &Options, tries: usize) -> Option<(Vec<Injection>, Outcom
     Some((script, outcome))
 }
 
+/// One channel, its two nodes, and when their timers are set to.
+#[derive(Debug, Clone)]
+struct Lane {
+    channel: ChannelId,
+    home: NodeId,
+    source: NodeId,
+    pull_ms: Option<u64>,
+    push_ms: Option<u64>,
+}
+
 struct Run<'a> {
     script: &'a [Injection],
     seed: u64,
@@ -127,8 +137,7 @@ struct Run<'a> {
     queue: BinaryHeap<Reverse<(u64, u64)>>,
     events: BTreeMap<u64, Event>,
     numbers: u64,
-    /// When a timer for a channel is already set.
-    timers: BTreeMap<(bool, ChannelId), u64>,
+    lanes: Vec<Lane>,
     cosigning: BTreeSet<NodeId>,
     cuts: BTreeMap<(NodeId, NodeId), u64>,
     slow: BTreeMap<(NodeId, NodeId), (u64, u64)>,
@@ -172,7 +181,7 @@ impl<'a> Run<'a> {
             queue: BinaryHeap::new(),
             events: BTreeMap::new(),
             numbers: 0,
-            timers: BTreeMap::new(),
+            lanes: Vec::new(),
             cosigning: BTreeSet::new(),
             cuts: BTreeMap::new(),
             slow: BTreeMap::new(),
@@ -188,9 +197,9 @@ impl<'a> Run<'a> {
         for paper in run_papers {
             run.schedule(BEGIN_MS, Event::HandIn { paper, direct: false, tries: 0 });
         }
-        for channel in run.channels() {
-            let source = run.world.source_of(&run.cast, &channel);
-            run.schedule(BEGIN_MS, Event::Pull(source, channel));
+        run.lanes = run.lay_lanes();
+        for lane in 0..run.lanes.len() {
+            run.schedule(BEGIN_MS, Event::Pull(lane));
         }
         for (n, injection) in script.iter().enumerate() {
             run.schedule(injection.at_ms, Event::Inject(n));
@@ -198,17 +207,17 @@ impl<'a> Run<'a> {
         run
     }
 
-    fn channels(&self) -> Vec<ChannelId> {
-        let sources = self.cast.sources.iter();
-        sources
-            .flat_map(|source| {
-                let of = |home: &wire::OrganisationId| ChannelId {
-                    home: home.clone(),
-                    source: source.clone(),
-                };
-                self.cast.homes.iter().map(of)
-            })
-            .collect()
+    fn lay_lanes(&self) -> Vec<Lane> {
+        let mut lanes = Vec::new();
+        for source in &self.cast.sources {
+            for home in &self.cast.homes {
+                let channel = ChannelId { home: home.clone(), source: source.clone() };
+                let home = self.world.home_of(&self.cast, &channel);
+                let source = self.world.source_of(&self.cast, &channel);
+                lanes.push(Lane { channel, home, source, pull_ms: None, push_ms: None });
+            }
+        }
+        lanes
     }
 
     /// Random, but the same for the same thing whatever else happened: a shrunk script must not shift
@@ -246,8 +255,6 @@ impl<'a> Run<'a> {
         let text = match event {
             Event::Inject(n) => format!("{:?}", self.script[*n].what),
             Event::Arrive(flight) => flight.brief(),
-            Event::Pull(node, _) => format!("pull {node}"),
-            Event::Push(node, _) => format!("push {node}"),
             other => format!("{other:?}"),
         };
         self.trace.extend_from_slice(&self.world.true_ms.to_be_bytes());
@@ -290,13 +297,15 @@ impl<'a> Run<'a> {
             Event::Arrive(flight) => {
                 self.at_node(flight.to(), |world, cast| world.deliver(cast, &flight));
             }
-            Event::Pull(node, channel) => {
-                self.timers.remove(&(true, channel.clone()));
-                self.at_node(node, |world, cast| world.pull(cast, node, &channel));
+            Event::Pull(lane) => {
+                self.lanes[lane].pull_ms = None;
+                let Lane { channel, source, .. } = self.lanes[lane].clone();
+                self.at_node(source, |world, cast| world.pull(cast, source, &channel));
             }
-            Event::Push(node, channel) => {
-                self.timers.remove(&(false, channel.clone()));
-                self.at_node(node, |world, cast| world.push(cast, node, &channel));
+            Event::Push(lane) => {
+                self.lanes[lane].push_ms = None;
+                let Lane { channel, home, .. } = self.lanes[lane].clone();
+                self.at_node(home, |world, cast| world.push(cast, home, &channel));
             }
             Event::Cosign(node) => {
                 self.cosigning.remove(&node);
@@ -342,9 +351,8 @@ impl<'a> Run<'a> {
                 self.schedule(self.world.true_ms + COSIGN_MS, Event::Cosign(node));
             }
         }
-        for channel in self.channels() {
-            self.set_timer(&channel, true);
-            self.set_timer(&channel, false);
+        for lane in 0..self.lanes.len() {
+            self.set_timers(lane);
         }
         if let Some(violation) = &self.world.judge.violation {
             self.outcome.violation = Some(violation.clone());
@@ -352,34 +360,32 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn set_timer(&mut self, channel: &ChannelId, pull: bool) {
-        let node = match pull {
-            true => self.world.source_of(&self.cast, channel),
-            false => self.world.home_of(&self.cast, channel),
+    /// A node's timers run on its own clock; a little late never hurts.
+    fn set_timers(&mut self, lane: usize) {
+        let now_ms = self.world.true_ms;
+        let Lane { channel, home, source, pull_ms, push_ms } = &self.lanes[lane];
+        let due = |node: NodeId, wake_ms: u64| {
+            let wait_ms = wake_ms.saturating_sub(self.world.now(node).mono_ms);
+            now_ms + wait_ms + wait_ms / 1000 + 1
         };
-        let this = &self.world.nodes[node];
-        if !this.serves() {
-            return;
+        let (home_node, source_node) = (&self.world.nodes[*home], &self.world.nodes[*source]);
+        let pull = source_node.serves().then(|| {
+            let puller = source_node.memory.pulls.get(channel);
+            due(*source, puller.map_or(0, |puller| puller.wake_at_ms()))
+        });
+        let pusher = home_node.memory.pushes.get(channel).filter(|_| home_node.serves());
+        let push = pusher.and_then(|pusher| pusher.wake_at_ms()).map(|wake_ms| due(*home, wake_ms));
+        let sooner =
+            |new: Option<u64>, set: Option<u64>| new.filter(|new| set.is_none_or(|set| *new < set));
+        let (pull, push) = (sooner(pull, *pull_ms), sooner(push, *push_ms));
+        if let Some(due_ms) = pull {
+            self.lanes[lane].pull_ms = pull;
+            self.schedule(due_ms, Event::Pull(lane));
         }
-        let wake_ms = match pull {
-            true => Some(this.memory.pulls.get(channel).map_or(0, |puller| puller.wake_at_ms())),
-            false => this.memory.pushes.get(channel).and_then(|pusher| pusher.wake_at_ms()),
-        };
-        let Some(wake_ms) = wake_ms else { return };
-        // The timer runs on the node's own clock; a little late never hurts.
-        let wait_ms = wake_ms.saturating_sub(self.world.now(node).mono_ms);
-        let due_ms = self.world.true_ms + wait_ms + wait_ms / 1000 + 1;
-        let key = (pull, channel.clone());
-        if self.timers.get(&key).is_some_and(|set| *set <= due_ms) {
-            return;
+        if let Some(due_ms) = push {
+            self.lanes[lane].push_ms = push;
+            self.schedule(due_ms, Event::Push(lane));
         }
-        self.timers.insert(key, due_ms);
-        let event = if pull {
-            Event::Pull(node, channel.clone())
-        } else {
-            Event::Push(node, channel.clone())
-        };
-        self.schedule(due_ms, event);
     }
 
     /// Puts a message on its way: lost, late, twice, or as it should be.

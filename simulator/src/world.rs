@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use consent::{
-    AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, UseCount,
+    ChannelStore, UseCount,
     guard::Guard,
     home::{HomeError, in_force},
     lease::Run,
@@ -343,18 +343,11 @@ impl World {
         this.serves() && (known < this.disk.log.len() as u64 || !this.memory.waiting.is_empty())
     }
 
-    /// What holds after every step: a home that serves has all it ever accepted.
+    /// For the mutant that calls accepted what no witness saw.
     pub fn settle(&mut self) {
         if !Guard::AcceptedIsCosigned.holds() {
             for node in 0..self.nodes.len() {
                 self.acknowledge(node);
-            }
-        }
-        for n in 0..self.nodes.len() {
-            let node = &self.nodes[n];
-            if node.serves() && node.role == Role::Home(n) && self.judge.lacks(n, &node.disk) {
-                let disk = node.disk.clone();
-                self.judge.update(|judge| judge.lost(n, &disk));
             }
         }
     }
@@ -377,7 +370,10 @@ impl World {
                 let status = in_force(row, &machine, run, now);
                 matches!(status, InForce::Acknowledged(_) | InForce::LeasesLapsed(_))
             })
-            .filter_map(|row| cast.by_entry(&row.entry))
+            .filter_map(|row| match row.decision {
+                Some(id) => cast.by_decision(&id),
+                None => cast.by_entry(&row.entry),
+            })
             .filter(|id| node.disk.logged.get(id).is_some_and(|size| *size <= covered))
             .filter(|id| !self.judge.told.contains_key(id))
             .collect()
@@ -804,6 +800,12 @@ impl World {
             }
             node.memory = Shared::new(memory);
         });
+        // Only a disk that was replaced can lack anything, and that comes with a start.
+        let this = &self.nodes[node];
+        if this.serves() && this.role == Role::Home(node) && self.judge.lacks(node, &this.disk) {
+            let disk = this.disk.clone();
+            self.judge.update(|judge| judge.lost(node, &disk));
+        }
     }
 
     pub fn back_up(&mut self, node: NodeId) {
@@ -948,13 +950,11 @@ fn accept(
             machine.accept_decision(store, &admitted, run, now)
         }
         Says::KeyBegins { .. } => {
-            let begin = AdmittedKeyBegin::admit(attested, channel, &state, cast.trust(), now.wall)
-                .map_err(|error| refused(&error))?;
+            let begin = cast.admit_begin(id, &state, now.wall).map_err(|error| refused(&error))?;
             machine.accept_key_begin(store, &begin, run, now)
         }
         Says::KeyEnds { .. } => {
-            let end = AdmittedKeyEnd::admit(attested, channel, &state, cast.trust(), now.wall)
-                .map_err(|error| refused(&error))?;
+            let end = cast.admit_end(id, &state, now.wall).map_err(|error| refused(&error))?;
             machine.accept_key_end(store, &end, run, now)
         }
         Says::Unknown { scope } => {

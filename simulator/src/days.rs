@@ -1,0 +1,75 @@
+//! Many simulated hours: the hours of one seed are cut into runs of their own, each with its own seed, so
+//! that all cores work and no history grows for ever. Which thread ran what shows in nothing.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use wire::{Hash, hash_parts};
+
+use crate::{
+    run::{self, Options, Outcome},
+    script::Fault,
+};
+
+/// One run is at most so long, in hours.
+pub const RUN_HOURS: u64 = 2;
+
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    pub runs: usize,
+    /// SHA-256 over the traces of all runs in their order.
+    pub trace: Option<Hash>,
+    /// The runs that broke the promise, with what was seen.
+    pub violations: Vec<(Options, String)>,
+    pub faults: [u64; Fault::KINDS.len()],
+    pub counts: BTreeMap<&'static str, u64>,
+}
+
+/// The runs that `hours` of a seed are cut into.
+pub fn runs_of(seed: u64, nodes: usize, hours: u64) -> Vec<Options> {
+    let cut = |n: u64| {
+        let print = hash_parts("simulator/run", &[&seed.to_be_bytes(), &n.to_be_bytes()]);
+        let own = u64::from_be_bytes(print.0[..8].try_into().expect("8 of 32 bytes"));
+        let hours = RUN_HOURS.min(hours - n * RUN_HOURS);
+        // The first run of a seed is the seed itself: a failing run can be named and run alone.
+        Options { seed: if n == 0 { seed } else { own }, nodes, minutes: hours * 60 }
+    };
+    (0..hours.div_ceil(RUN_HOURS)).map(cut).collect()
+}
+
+/// Runs them all, on `threads` threads.
+pub fn simulate(runs: &[Options], threads: usize) -> Summary {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            let Some(options) = runs.get(n) else { return done };
+            done.push((n, run::run(options)));
+        }
+    };
+    let mut outcomes: Vec<(usize, Outcome)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        let done = workers.into_iter().flat_map(|worker| worker.join().expect("a run panicked"));
+        done.collect()
+    });
+    outcomes.sort_by_key(|(n, _)| *n);
+    let mut summary = Summary { runs: runs.len(), ..Summary::default() };
+    let mut traces = Vec::new();
+    for (n, outcome) in outcomes {
+        traces.extend(outcome.trace.iter().flat_map(|trace| trace.0));
+        if let Some(violation) = outcome.violation {
+            summary.violations.push((runs[n], violation));
+        }
+        for (sum, count) in summary.faults.iter_mut().zip(outcome.faults) {
+            *sum += count;
+        }
+        for (name, count) in outcome.counts {
+            *summary.counts.entry(name).or_default() += count;
+        }
+    }
+    summary.trace = Some(wire::sha256(&traces));
+    summary
+}
