@@ -69,7 +69,7 @@ pub fn voids<'a>(
 }
 
 /// Whether a permit allows one leaf to one recipient at a time, by what is in `papers` and was used
-/// before by other requests than `request`.
+/// before.
 pub fn allows(
     cast: &Cast,
     papers: &BTreeSet<PaperId>,
@@ -84,13 +84,14 @@ pub fn allows(
         begin.pair == paper.pair
             && matches!(begin.says, Says::KeyBegins { phone } if phone == paper.phone)
     });
-    let others = uses.get(&permit).into_iter().flatten().filter(|(of, _)| **of != request);
+    // A retry is no further use: its own was counted when it was released.
+    let used = uses.get(&permit).filter(|used| !used.contains_key(&request));
+    let times = used.into_iter().flat_map(BTreeMap::values);
     let spent = match limit {
         PlainUses::Unlimited => false,
-        PlainUses::Once => others.count() > 0,
+        PlainUses::Once => times.count() > 0,
         PlainUses::Per { count, period_ms } => {
-            let same = others.filter(|(_, used)| *used / period_ms == at / period_ms);
-            same.count() >= *count as usize
+            times.filter(|used| *used / period_ms == at / period_ms).count() >= *count as usize
         }
     };
     papers.contains(&permit)

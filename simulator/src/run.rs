@@ -199,7 +199,7 @@ impl<'a> Run<'a> {
         }
         run.lanes = run.lay_lanes();
         for lane in 0..run.lanes.len() {
-            run.schedule(BEGIN_MS, Event::Pull(lane));
+            run.set_timers(lane);
         }
         for (n, injection) in script.iter().enumerate() {
             run.schedule(injection.at_ms, Event::Inject(n));
@@ -244,10 +244,23 @@ impl<'a> Run<'a> {
             }
             let event = self.events.remove(&number).expect("scheduled once");
             self.world.true_ms = at_ms;
+            if self.is_stale(&event) {
+                continue;
+            }
             self.note(&event);
             self.step(event);
             self.after();
         }
+    }
+
+    /// A timer that was set anew since.
+    fn is_stale(&self, event: &Event) -> bool {
+        let set_ms = match event {
+            Event::Pull(lane) => self.lanes[*lane].pull_ms,
+            Event::Push(lane) => self.lanes[*lane].push_ms,
+            _ => return false,
+        };
+        set_ms != Some(self.world.true_ms)
     }
 
     /// Every event goes into the trace in words that do not depend on the machine.

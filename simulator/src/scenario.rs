@@ -88,7 +88,7 @@ impl Author {
     }
 }
 
-const BOUNDS: Bounds = Bounds { ticks: 2, pulls: 1, pushes: 1, asks: 2, faults: 1, flights: 1 };
+const BOUNDS: Bounds = Bounds { ticks: 2, pulls: 1, pushes: 1, asks: 1, faults: 1, flights: 1 };
 
 /// A permit good once, a deny at the home or straight at the source, a permit of another phone that
 /// reopens it: under every fault.
@@ -115,6 +115,22 @@ pub fn one_use(_big: bool) -> Scenario {
     let requests = vec![author.request(), author.request()];
     let bounds = Bounds { ticks: 1, pulls: 1, pushes: 0, asks: 3, faults: 1, flights: 1 };
     Scenario { before, requests, copies: true, ..author.scenario("one use", bounds) }
+}
+
+/// A request answered on one permit and asked again when only another one still permits it.
+pub fn retry(_big: bool) -> Scenario {
+    let mut author = Author::new();
+    let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Unlimited)];
+    let deny = author.deny(0, HEALTH);
+    let reopening = author.permit(0, &[deny], PlainUses::Unlimited);
+    let request = author.request();
+    let bounds = Bounds { ticks: 0, pulls: 1, pushes: 2, asks: 2, faults: 0, flights: 1 };
+    Scenario {
+        before,
+        papers: vec![deny, reopening],
+        requests: vec![request],
+        ..author.scenario("a retry", bounds)
+    }
 }
 
 /// A second phone: permits before its key begins and after it was lost and ended.
@@ -221,9 +237,10 @@ pub fn piece_by_piece(_big: bool) -> Scenario {
 }
 
 /// All of them.
-pub const ALL: [fn(bool) -> Scenario; 8] = [
+pub const ALL: [fn(bool) -> Scenario; 9] = [
     deny_and_reopen,
     one_use,
+    retry,
     lost_phone,
     stale_view,
     one_lease,

@@ -11,7 +11,7 @@ use consent::{
     source::{SourceError, accept_direct_deny},
 };
 use exchange::{
-    Evaluated, Previous, View,
+    Declined, Evaluated, Previous, View,
     source::{ChannelView, PairView},
 };
 use wire::{
@@ -656,7 +656,10 @@ impl World {
             }
             Ok(Evaluated::Resend(resend)) => Stage::Again(Shared::new(resend)),
             Err(declined) => {
-                if let (Some(stored), Ok(_)) = (&facts.previous, &facts.lease) {
+                // Of what stands there, only a refusal is about consent.
+                if let (Some(stored), Ok(_), Declined::Refused(_)) =
+                    (&facts.previous, &facts.lease, &declined)
+                {
                     let (leaves, heard) =
                         self.passed_on(cast, request, source, &stored.released.leaves);
                     let wall_ms = since_start(facts.now);
