@@ -17,9 +17,9 @@ use clap::Parser;
 use trust::{CertificateKind, testing::NOW};
 use wallet::testing::{HOSPITAL, LUNCH, TestHome};
 use wire::{
-    Now,
-    citizen::{InForce, RecordSubmission, WalletQuery},
-    consent::{Attested, Scope, Verdict},
+    Now, cbor,
+    citizen::{DecisionReply, InForce, RecordSubmission, WalletQuery},
+    consent::{Attested, Decision, Scope, Verdict},
 };
 
 use super::*;

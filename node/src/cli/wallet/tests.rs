@@ -1,7 +1,11 @@
 use clap::Parser;
-use wire::consent::{Items, PurposeScope, Recipient, Scope};
+use wallet::PermitDraft;
+use wire::consent::{Items, Onward, PurposeScope, Recipient, Reopen, Scope, Uses};
 
-use super::*;
+use super::{
+    decide::{deny_scope, permit_draft},
+    *,
+};
 
 const LUNCH: &str = "9000020102016/school-lunch";
 const HOSPITAL: &str = "9000020102016/hospital";
