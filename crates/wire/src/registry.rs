@@ -23,10 +23,11 @@ pub enum MessageType {
     LinkRequest = 67,
     WalletQuery = 68,
     RecordSubmission = 69,
+    CertificateStatus = 70,
 }
 
 impl MessageType {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Root,
         Self::TrustList,
         Self::Timestamp,
@@ -45,6 +46,7 @@ impl MessageType {
         Self::LinkRequest,
         Self::WalletQuery,
         Self::RecordSubmission,
+        Self::CertificateStatus,
     ];
 
     /// The name in the `typ` header (RFC 9596) and in error texts.
@@ -68,6 +70,7 @@ impl MessageType {
             Self::LinkRequest => "link-request",
             Self::WalletQuery => "wallet-query",
             Self::RecordSubmission => "record-submission",
+            Self::CertificateStatus => "certificate-status",
         }
     }
 

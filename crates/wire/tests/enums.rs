@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use wire::{
     Bytes, DecisionId, Hash, KeyHash, Timestamp, cbor,
     channel::{ChannelRefusal, ChannelReply, EntryKind, Position},
-    citizen::InForce,
+    citizen::{InForce, Standing},
     consent::{ExpressedBy, Items, Onward, PurposeScope, Recipient, Reopen, Uses, Verdict},
     exchange::{ExchangeMessage, ExchangeReply, Rejection},
     membership::{CaPurpose, Denied, DirectoryReply, DirectoryRequest, HelloReply, Role},
@@ -161,4 +161,5 @@ fn citizen() {
         (InForce::Acknowledged(Timestamp(5)), r#"{"acknowledged":5}"#),
         (InForce::LeasesLapsed(Timestamp(5)), r#"{"leases-lapsed":5}"#),
     ]);
+    spelled(&[(Standing::Good, r#""good""#), (Standing::Revoked, r#""revoked""#)]);
 }

@@ -6,7 +6,8 @@ use wire::{
     Message, MessageType,
     channel::{EntryKind, Grant, HeadStatement},
     citizen::{
-        Enrolment, LinkRequest, RecordSubmission, ServiceKeyProof, ServiceKeyRequest, WalletQuery,
+        CertificateStatus, Enrolment, LinkRequest, RecordSubmission, ServiceKeyProof,
+        ServiceKeyRequest, WalletQuery,
     },
     consent::{Decision, KeyBegin, KeyEnd, Link},
     exchange::{Receipt, Request},
@@ -54,6 +55,7 @@ fn registered() -> Vec<(MessageType, u8, usize)> {
         of::<LinkRequest>(),
         of::<WalletQuery>(),
         of::<RecordSubmission>(),
+        of::<CertificateStatus>(),
     ]
 }
 
@@ -111,7 +113,7 @@ fn codes_and_names_are_unique_and_in_their_range() {
             16..=19 => "consent",
             32..=33 => "channel",
             48..=49 => "exchange",
-            64..=69 => "citizen",
+            64..=70 => "citizen",
             code => panic!("{message}: {code} is not in use yet: say here where it belongs"),
         };
         assert_eq!(range(message), expected, "{message}");
