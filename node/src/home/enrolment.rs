@@ -21,7 +21,7 @@ use wire::{
     consent::{Attested, ExpressedBy, KeyBegin},
 };
 
-use super::{Home, register::SubmissionError};
+use super::{Home, register::SubmissionError, status};
 use crate::{
     context::Fault,
     evidence_log,
@@ -182,6 +182,7 @@ impl Home {
             tx.write(Column::Proofing, key.0, &Bytes(evidence));
             let kind = CertificateKind::Id;
             tx.log(&evidence_log::certificate_issued(kind, &row.certificate, &issuer, now));
+            status::note_issued(tx, &row.certificate);
             Ok::<_, std::convert::Infallible>(())
         });
         match committed.await? {
@@ -282,6 +283,7 @@ impl Home {
             let kind = CertificateKind::Service;
             tx.log(&evidence_log::certificate_issued(kind, &row, &issuer, now));
             tx.write(Column::ServiceKeys, at, &row);
+            status::note_issued(tx, &row);
             Ok::<_, std::convert::Infallible>(())
         });
         match committed.await? {

@@ -4,13 +4,14 @@
 pub mod channels;
 pub mod enrolment;
 pub mod register;
+pub mod status;
 
 use std::sync::Arc;
 
 use trust::member::Member;
 use wire::channel::{ChannelReply, Pull};
 
-use crate::context::Context;
+use crate::{context::Context, rate::RateLimit};
 
 pub use channels::Pusher;
 pub use enrolment::{Desk, DeskParts};
@@ -21,12 +22,15 @@ pub struct Home {
     lease_ms: u64,
     /// Set where citizens are enrolled.
     desk: Option<Arc<Desk>>,
+    /// How often anybody may ask how a certificate stands: each answer is signed.
+    status_rate: RateLimit<()>,
 }
 
 impl Home {
     pub fn new(context: Arc<Context>, lease_ms: u64, desk: Option<Desk>) -> Arc<Self> {
         let pusher = Pusher::new(Arc::clone(&context));
-        Arc::new(Self { context, pusher, lease_ms, desk: desk.map(Arc::new) })
+        let status_rate = RateLimit::new(status::PER_SECOND, status::BURST);
+        Arc::new(Self { context, pusher, lease_ms, desk: desk.map(Arc::new), status_rate })
     }
 
     /// Takes up what was owed when the node stopped.
