@@ -82,6 +82,8 @@ pub struct Config {
     #[serde(default)]
     pub jpki: Option<Jpki>,
     #[serde(default)]
+    pub home: HomeConfig,
+    #[serde(default)]
     pub source: SourceConfig,
     #[serde(default)]
     pub log_level: LogLevel,
@@ -110,6 +112,21 @@ pub struct Jpki {
     /// An older CRL is as good as none: nobody is enrolled.
     #[serde(default = "default_crl_max_age_hours")]
     pub crl_max_age_hours: u32,
+}
+
+/// What only a home needs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HomeConfig {
+    /// How long after proofing the home itself begins keys of the person's pairs, in seconds: one
+    /// sitting. With 0, another phone of theirs has to.
+    pub fresh_proofing_s: u64,
+}
+
+impl Default for HomeConfig {
+    fn default() -> Self {
+        Self { fresh_proofing_s: 60 * 60 }
+    }
 }
 
 /// What only a source needs.

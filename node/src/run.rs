@@ -295,6 +295,7 @@ fn desk(
         ca_certificate: chain[0].0.clone(),
         ca_signer: key_store.p256(&KeyName::CitizenCa)?,
         sealing: key_store.proofing()?,
+        fresh_proofing_ms: config.home.fresh_proofing_s.saturating_mul(1000),
     })))
 }
 

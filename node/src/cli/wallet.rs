@@ -8,6 +8,7 @@ mod directory;
 mod json;
 mod keys;
 mod phones;
+mod present;
 mod show;
 mod words;
 
@@ -19,7 +20,9 @@ use trust::Trust;
 use wallet::{Home, Wallet, WalletError};
 use wire::{Nonce, ServiceName, Signed, Signer, Timestamp, Unsigned, membership::Role};
 
-pub use arguments::{DenyArgs, KeyCommand, PermitArgs, RecordCommand, WalletArgs, WalletCommand};
+pub use arguments::{
+    DenyArgs, KeyCommand, PermitArgs, PresentArgs, RecordCommand, WalletArgs, WalletCommand,
+};
 use directory::{KeyName, WalletDirectory};
 use keys::WalletKeys;
 
@@ -96,6 +99,8 @@ async fn execute(
         WalletCommand::Stop { source, direct } => {
             session.deny(&wallet::DenyDraft::everything(source), direct.as_deref()).await
         }
+        WalletCommand::Present(args) => session.present(&args).await,
+        WalletCommand::Status { source } => session.status(&source).await,
         WalletCommand::Register { source } => {
             let view = session.register(&source).await?;
             let now = session.now();

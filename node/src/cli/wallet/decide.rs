@@ -9,7 +9,7 @@ use wire::{
     consent::{Decision, Onward, Reopen, Uses},
 };
 
-use super::{PermitArgs, Report, Session, hint, words};
+use super::{PermitArgs, Report, Session, directory::Last, hint, words};
 use crate::wallet_client::WalletClient;
 
 impl Session<'_> {
@@ -21,6 +21,7 @@ impl Session<'_> {
         let trust = self.trust(&home).await?;
         let register = home.register(&self.wallet.attest_with_service_key(source, &query)?).await?;
         let view = self.wallet.read_register(source, &register, &trust, self.now())?;
+        self.directory.save_last(Last::Register, source, &register)?;
         self.wallet.note_register(source, &view);
         self.save()?;
         Ok(view)
@@ -55,9 +56,13 @@ impl Session<'_> {
         if args.dry_run {
             return Ok(Report { text, json });
         }
-        // A deny stands until a permit names it, so that such a permit could never come to life.
-        if leaves.is_empty() && !standing.is_empty() {
-            bail!("{text}Nothing was signed.");
+        // A deny stands until a permit names it, and only the citizen says which ones they saw. A
+        // permit that could never come to life is not signed at all.
+        if !standing.is_empty() && (leaves.is_empty() || !args.leave_denies) {
+            bail!(
+                "{text}Nothing was signed. Name each deny that you saw and want to lift with \
+                 --reopen ID, or let them stand with --leave-denies."
+            );
         }
         let (nonce, now) = (self.nonce(), self.now());
         let unsigned = self.wallet.permit(&draft, nonce, now).map_err(hint)?;
