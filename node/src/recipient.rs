@@ -2,13 +2,13 @@
 //! it got it. A request is durable before it leaves, so that a crash on either side ends in a retry
 //! of the same request and never in a second one.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use evidence::record::{PresentationReceived, Record, RefusalReceived, RequestSent};
-use exchange::{Expected, check_presentation, receipt};
+use exchange::{Expected, Terms, check_presentation, receipt};
 use serde::{Deserialize, Serialize};
 use wire::{
-    Bytes, ItemType, Nonce, Purpose, ServiceId, ServiceName, Signed, cbor,
+    Bytes, DecisionId, ItemType, Nonce, Purpose, ServiceId, ServiceName, Signed, cbor,
     exchange::{ExchangeMessage, ExchangeReply, PresentConsent, Receipt, Rejection, Request},
 };
 
@@ -43,6 +43,8 @@ pub struct Ask {
 pub enum Outcome {
     Presented {
         items: serde_json::Map<String, serde_json::Value>,
+        /// What each permit asks of us.
+        terms: BTreeMap<DecisionId, Terms>,
         presentation: String,
     },
     NotPermitted,
@@ -93,6 +95,7 @@ pub enum Answer {
         presentation: Bytes,
         /// The disclosed items, as JSON text: what was checked is what is shown.
         items: Bytes,
+        terms: BTreeMap<DecisionId, Terms>,
     },
     NotPermitted,
     Rejected(Rejection),
@@ -313,7 +316,11 @@ impl Recipient {
         };
         let row = StoredRequest {
             request: Bytes(signed.bytes().to_vec()),
-            answer: Answer::Presented { presentation: bytes, items: Bytes(items) },
+            answer: Answer::Presented {
+                presentation: bytes,
+                items: Bytes(items),
+                terms: checked.terms().clone(),
+            },
         };
         let receipt = receipt(&checked, now);
         let source = signed.unverified().source.clone();
@@ -432,7 +439,8 @@ impl Recipient {
             }
             Answer::NotPermitted => Outcome::NotPermitted,
             Answer::Rejected(rejection) => Outcome::Rejected(*rejection),
-            Answer::Presented { presentation, items } => Outcome::Presented {
+            Answer::Presented { presentation, items, terms } => Outcome::Presented {
+                terms: terms.clone(),
                 items: serde_json::from_slice(items).map_err(|_| Fault::Protocol)?,
                 presentation: String::from_utf8_lossy(presentation).into_owned(),
             },

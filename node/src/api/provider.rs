@@ -1,7 +1,7 @@
 //! The provider API (`specs/11-provider-api.md`): what the organisation's own systems call on the
 //! local network, with an API key. Metrics and health stand beside it, without a key.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -13,8 +13,8 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use wire::{
-    Bytes, Hash, ItemType, Nonce, OrganisationId, Purpose, ServiceId, ServiceName, Timestamp, cbor,
-    limits,
+    Bytes, DecisionId, Hash, ItemType, Nonce, OrganisationId, Purpose, ServiceId, ServiceName,
+    Timestamp, cbor, limits,
 };
 
 use super::{Body, Problem};
@@ -135,6 +135,9 @@ struct Presented {
     outcome: &'static str,
     /// Item type to the record's JSON.
     items: serde_json::Map<String, serde_json::Value>,
+    /// What each permit that it passed on asks of us, by the permit's id: the window of the data, how
+    /// many days it may be kept, whether it may be passed on, and when the permit ends.
+    terms: BTreeMap<DecisionId, exchange::Terms>,
     /// The SD-JWT VC itself.
     presentation: String,
 }
@@ -183,8 +186,9 @@ async fn request_outcome(
 
 fn presented(id: Nonce, outcome: Outcome) -> Result<Response, Problem> {
     match outcome {
-        Outcome::Presented { items, presentation } => {
-            Ok(Json(Presented { id, outcome: "presented", items, presentation }).into_response())
+        Outcome::Presented { items, terms, presentation } => {
+            let outcome = "presented";
+            Ok(Json(Presented { id, outcome, items, terms, presentation }).into_response())
         }
         Outcome::Prepared(request) => Ok(Json(PreparedRequest::new(id, &request)).into_response()),
         Outcome::NotPermitted => {
@@ -223,16 +227,36 @@ async fn evidence_bundle(
     Ok(([(header::CONTENT_TYPE, "application/cbor")], bundle).into_response())
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordQuery {
+    /// The time that the record is about: RFC 3339 in UTC, or milliseconds since 1970.
+    about: Option<String>,
+}
+
+fn read_time(text: &str) -> Result<Timestamp, Problem> {
+    if let Ok(ms) = text.parse() {
+        return Ok(Timestamp(ms));
+    }
+    let time: der::DateTime = text.parse().map_err(|_| {
+        Problem::malformed("`about` is neither milliseconds nor like 2026-04-01T09:30:00Z")
+    })?;
+    Ok(Timestamp(time.unix_duration().as_secs() * 1000))
+}
+
 async fn put_record(
     State(provider): State<Provider>,
     Path((organisation, service, subject, item)): Path<(String, String, String, String)>,
+    query: Result<Query<RecordQuery>, QueryRejection>,
     Body(body): Body,
 ) -> Result<StatusCode, Problem> {
     source(&provider)?;
     let service = format!("{organisation}/{service}").parse().map_err(Problem::malformed)?;
     let subject = subject.parse().map_err(Problem::malformed)?;
     let item = item.parse().map_err(Problem::malformed)?;
-    records::put(&provider.context, service, subject, item, body.to_vec()).await?;
+    let Query(query) = query.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+    let about = query.about.as_deref().map(read_time).transpose()?;
+    records::put(&provider.context, service, subject, item, body.to_vec(), about).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

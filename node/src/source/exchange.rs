@@ -458,9 +458,9 @@ impl Source {
         let read = self.context.committer.read();
         let mut found = BTreeMap::new();
         for (item, _) in leaves {
-            if let Some(json) = records::record(&*read, source, subject, item)? {
-                let record = Record::from_json(&json).map_err(|_| Fault::Protocol)?;
-                found.insert(item.clone(), record);
+            if let Some(held) = records::record(&*read, source, subject, item)? {
+                let record = Record::from_json(&held.content).map_err(|_| Fault::Protocol)?;
+                found.insert(item.clone(), record.about(held.about));
             }
         }
         Ok(found)

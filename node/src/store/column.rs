@@ -75,7 +75,8 @@ columns! {
     /// Source: the leases that releases cite. Key: id of the signed grant. Value: signed `Grant`.
     Grants = "grants",
 
-    /// The node's own record store. Key: `text` service, service id, `text` item. Value: the data.
+    /// The node's own record store. Key: `text` service, service id, `text` item. Value:
+    /// `source::records::StoredRecord`.
     Records = "records",
     /// Recipient: receipts that the source has not noted yet. Key: request id. Value: source service
     /// and `wire::exchange::Receipt`.
