@@ -82,6 +82,10 @@ pub struct Config {
     #[serde(default)]
     pub jpki: Option<Jpki>,
     #[serde(default)]
+    pub home: HomeConfig,
+    #[serde(default)]
+    pub source: SourceConfig,
+    #[serde(default)]
     pub log_level: LogLevel,
 
     /// Where the file lies; not a key of it.
@@ -109,6 +113,38 @@ pub struct Jpki {
     #[serde(default = "default_crl_max_age_hours")]
     pub crl_max_age_hours: u32,
 }
+
+/// What only a home needs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HomeConfig {
+    /// How long after proofing the home itself begins keys of the person's pairs, in seconds: one
+    /// sitting. With 0, another phone of theirs has to.
+    pub fresh_proofing_s: u64,
+}
+
+impl Default for HomeConfig {
+    fn default() -> Self {
+        Self { fresh_proofing_s: 60 * 60 }
+    }
+}
+
+/// What only a source needs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceConfig {
+    /// How old the certificate status of a present-consent may be, in seconds.
+    pub status_age_s: u64,
+}
+
+impl Default for SourceConfig {
+    fn default() -> Self {
+        Self { status_age_s: exchange::source::STATUS_AGE_MS / 1000 }
+    }
+}
+
+/// A status says nothing of what came after it: never good for longer than this.
+const LONGEST_STATUS_AGE_S: u64 = 24 * 60 * 60;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -238,6 +274,11 @@ impl Config {
             self.number_key.is_none() || has(Role::Home),
             "number_key",
             "only a home may hold the single key of the number function",
+        )?;
+        need(
+            (1..=LONGEST_STATUS_AGE_S).contains(&self.source.status_age_s),
+            "source.status_age_s",
+            "must be from 1 to 86400 (1 day)",
         )?;
         let lease = SHORTEST_LEASE_MS..=LONGEST_LEASE_MS;
         need(

@@ -148,7 +148,10 @@ impl Node {
         let home = config
             .has_role(Role::Home)
             .then(|| Home::new(Arc::clone(&context), config.lease_ms, desk));
-        let source = credentials.map(|credentials| Source::new(Arc::clone(&context), credentials));
+        let source = credentials.map(|credentials| {
+            let status_age_ms = config.source.status_age_s.saturating_mul(1000);
+            Source::new(Arc::clone(&context), credentials, status_age_ms)
+        });
         let recipient =
             config.has_role(Role::Recipient).then(|| Recipient::new(Arc::clone(&context)));
 
@@ -292,6 +295,7 @@ fn desk(
         ca_certificate: chain[0].0.clone(),
         ca_signer: key_store.p256(&KeyName::CitizenCa)?,
         sealing: key_store.proofing()?,
+        fresh_proofing_ms: config.home.fresh_proofing_s.saturating_mul(1000),
     })))
 }
 

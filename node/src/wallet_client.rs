@@ -17,7 +17,7 @@ use hyper_util::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wire::{
-    CborError, Signed, cbor,
+    CborError, Hash, Signed, cbor,
     citizen::{
         Challenge, DecisionReply, Enrolment, EnrolmentReply, InForce, PairRegister, ServiceKeyReply,
     },
@@ -55,6 +55,13 @@ pub enum ClientError {
     TooLong(usize),
     #[error("the answer is not what this call gives")]
     Answer(#[source] CborError),
+}
+
+impl ClientError {
+    /// Whether nobody answered: what the node last said may be used where that is safe.
+    pub fn is_offline(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Broken(_) | Self::Timeout(_))
+    }
 }
 
 /// What a node says about a call it did not carry out (RFC 9457).
@@ -162,6 +169,11 @@ impl WalletClient {
     /// `query`: a wallet query with the service chain.
     pub async fn register(&self, query: &Attested) -> Result<PairRegister, ClientError> {
         self.call(Method::POST, "/wallet/register", cbor::to_vec(query), LARGE).await
+    }
+
+    /// How a certificate of this node's CA stands: a signed certificate-status with its signer's chain.
+    pub async fn certificate_status(&self, certificate: &Hash) -> Result<Attested, ClientError> {
+        self.call(Method::POST, "/ca/status", cbor::to_vec(certificate), SMALL).await
     }
 
     /// Hands a deny straight to a source: durable there and in force when this returns.

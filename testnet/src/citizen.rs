@@ -13,8 +13,8 @@ use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use trust::Trust;
 use wallet::{DenyDraft, NoticeText, PermitDraft, RegisterView, Wallet};
 use wire::{
-    DecisionId, NetworkId, Nonce, PublicKey, ServiceName, SignError, SignatureBytes, Signed,
-    Signer, Timestamp,
+    Bytes, DecisionId, KeyHash, NetworkId, Nonce, PublicKey, ServiceName, SignError,
+    SignatureBytes, Signed, Signer, Timestamp,
     citizen::{DecisionReply, InForce},
     consent::{Attested, Decision, Items, Onward, PurposeScope, Recipient, Reopen, Uses},
     ids::Pair,
@@ -182,6 +182,28 @@ impl Citizen {
 
     pub fn signer(&self, service: &ServiceName) -> anyhow::Result<&dyn Signer> {
         Ok(self.key(service)?)
+    }
+
+    /// Lets the key that another phone's chain certifies permit at a source.
+    pub async fn approve(&self, source: &ServiceName, chain: Vec<Bytes>) -> anyhow::Result<()> {
+        let begin = self.wallet.approve_key(source, chain, &self.trust, nonce(), now())?;
+        let signed = begin.sign(self.key(source)?)?;
+        self.home.key(&self.wallet.attest_with_service_key(source, &signed)?).await?;
+        Ok(())
+    }
+
+    /// Ends another phone's key at a source; only the permits in `keeps` go on.
+    pub async fn end(
+        &self,
+        source: &ServiceName,
+        key: KeyHash,
+        keeps: &[DecisionId],
+    ) -> anyhow::Result<()> {
+        let keeps = keeps.iter().copied().collect();
+        let end = self.wallet.end_key(source, key, &keeps, nonce(), now())?;
+        let signed = end.sign(self.key(source)?)?;
+        self.home.key(&self.wallet.attest_with_service_key(source, &signed)?).await?;
+        Ok(())
     }
 
     /// The register as the wallet shows it.

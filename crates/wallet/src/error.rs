@@ -38,6 +38,10 @@ pub enum WalletError {
     OtherDecision,
     #[error("the challenge has run out")]
     ChallengeOver,
+    #[error("the status in the reply is of another certificate, or not by its CA's organisation")]
+    OtherStatus,
+    #[error("this wallet's certificate is revoked")]
+    Revoked,
     #[error("{0}")]
     Draft(DraftFault),
     #[error("the stored wallet cannot be read")]
@@ -75,6 +79,12 @@ pub enum DraftFault {
     SameService,
     #[error("a record is JSON of at most {} bytes", wire::limits::RECORD)]
     Record,
+    #[error("the request is about another citizen than this wallet's")]
+    OtherCitizensRequest,
+    #[error("the request has run out: the recipient has to prepare another one")]
+    RequestOver,
+    #[error("the request carries a present-consent already")]
+    NotBare,
     #[error("a key of the pair is not ended by itself: sign with another")]
     EndsItself,
 }

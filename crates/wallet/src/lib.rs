@@ -7,6 +7,7 @@
 //! - [`enrolment`], [`service_key`], [`link`]: how it gets its certificates
 //! - [`decision`]: permits and denies; [`approval`]: begin and end of a pair's keys
 //! - [`register`]: what the home says stands, each entry checked
+//! - [`present`]: a permit at the counter, for one request, without the home
 //! - [`record`]: data the citizen hands in themself
 //!
 //! Every reply is checked against what the wallet knows of itself before any of it is kept.
@@ -16,6 +17,7 @@ pub mod approval;
 pub mod decision;
 pub mod enrolment;
 pub mod link;
+pub mod present;
 pub mod record;
 pub mod register;
 pub mod service_key;

@@ -8,7 +8,7 @@ use crate::{
     consent::Attested,
     crypto::PublicKey,
     ids::{
-        DecisionId, ItemType, KeyHash, NetworkId, Nonce, OrganisationId, Pair, ServiceId,
+        DecisionId, Hash, ItemType, KeyHash, NetworkId, Nonce, OrganisationId, Pair, ServiceId,
         ServiceName, Timestamp,
     },
     registry::{Message, MessageType},
@@ -160,6 +160,25 @@ pub struct RecordSubmission {
     pub time: Timestamp,
 }
 
+/// How a certificate stands at the CA that issued it, signed by the CA's organisation. Any wallet may
+/// ask; a present-consent carries it. Ours until OCSP is served.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateStatus {
+    /// SHA-256 of the certificate's DER.
+    pub certificate: Hash,
+    pub standing: Standing,
+    /// When it was looked up.
+    pub time: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    Good,
+    Revoked,
+}
+
 /// A signed object that came over http with the chain of its signer.
 pub type Submission = Attested;
 
@@ -185,4 +204,8 @@ impl Message for WalletQuery {
 impl Message for RecordSubmission {
     const TYPE: MessageType = MessageType::RecordSubmission;
     const LIMIT: usize = 320 * 1024;
+}
+impl Message for CertificateStatus {
+    const TYPE: MessageType = MessageType::CertificateStatus;
+    const LIMIT: usize = 4 * 1024;
 }

@@ -25,10 +25,11 @@ pub enum MessageType {
     LinkRequest = 67,
     WalletQuery = 68,
     RecordSubmission = 69,
+    CertificateStatus = 70,
 }
 
 impl MessageType {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Root,
         Self::TrustList,
         Self::Timestamp,
@@ -49,6 +50,7 @@ impl MessageType {
         Self::LinkRequest,
         Self::WalletQuery,
         Self::RecordSubmission,
+        Self::CertificateStatus,
     ];
 
     /// The name in the `typ` header (RFC 9596) and in error texts.
@@ -74,6 +76,7 @@ impl MessageType {
             Self::LinkRequest => "link-request",
             Self::WalletQuery => "wallet-query",
             Self::RecordSubmission => "record-submission",
+            Self::CertificateStatus => "certificate-status",
         }
     }
 

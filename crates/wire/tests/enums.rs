@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use wire::{
     Bytes, DecisionId, Hash, KeyHash, Timestamp, cbor,
     channel::{ChannelRefusal, ChannelReply, EntryKind, Position},
-    citizen::InForce,
+    citizen::{InForce, Standing},
     consent::{
         DocumentKind, ExpressedBy, Items, Onward, PurposeScope, Recipient, Reopen, Uses, Verdict,
     },
@@ -174,4 +174,5 @@ fn citizen() {
         (InForce::LeasesLapsed(Timestamp(5)), r#"{"leases-lapsed":5}"#),
         (InForce::Unreadable(Timestamp(5)), r#"{"unreadable":5}"#),
     ]);
+    spelled(&[(Standing::Good, r#""good""#), (Standing::Revoked, r#""revoked""#)]);
 }

@@ -6,7 +6,8 @@ use wire::{
     Message, MessageType,
     channel::{EntryKind, Grant, HeadStatement},
     citizen::{
-        Enrolment, LinkRequest, RecordSubmission, ServiceKeyProof, ServiceKeyRequest, WalletQuery,
+        CertificateStatus, Enrolment, LinkRequest, RecordSubmission, ServiceKeyProof,
+        ServiceKeyRequest, WalletQuery,
     },
     consent::{Collapse, Decision, KeyBegin, KeyEnd, Link, Move},
     exchange::{Receipt, Request},
@@ -56,6 +57,7 @@ fn registered() -> Vec<(MessageType, u8, usize)> {
         of::<LinkRequest>(),
         of::<WalletQuery>(),
         of::<RecordSubmission>(),
+        of::<CertificateStatus>(),
     ]
 }
 
@@ -113,7 +115,7 @@ fn codes_and_names_are_unique_and_in_their_range() {
             16..=21 => "consent",
             32..=33 => "channel",
             48..=49 => "exchange",
-            64..=69 => "citizen",
+            64..=70 => "citizen",
             code => panic!("{message}: {code} is not in use yet: say here where it belongs"),
         };
         assert_eq!(range(message), expected, "{message}");

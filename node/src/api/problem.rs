@@ -56,7 +56,7 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "refused", "This was not taken").detail(detail)
     }
 
-    pub fn not_found(what: &str) -> Self {
+    pub fn not_found(what: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing here").detail(what)
     }
 

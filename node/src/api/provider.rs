@@ -1,7 +1,7 @@
 //! The provider API (`specs/11-provider-api.md`): what the organisation's own systems call on the
 //! local network, with an API key. Metrics and health stand beside it, without a key.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -12,7 +12,10 @@ use axum::{
     routing::{get, post, put},
 };
 use serde::{Deserialize, Serialize};
-use wire::{Hash, ItemType, Nonce, OrganisationId, Purpose, ServiceId, ServiceName, limits};
+use wire::{
+    Bytes, DecisionId, Hash, ItemType, Nonce, OrganisationId, Purpose, ServiceId, ServiceName,
+    Timestamp, cbor, limits,
+};
 
 use super::{Body, Problem};
 use crate::{
@@ -37,6 +40,7 @@ pub fn router(provider: Provider) -> Router {
     let guarded = Router::new()
         .route("/v1/requests", post(request))
         .route("/v1/requests/{id}", get(request_outcome))
+        .route("/v1/requests/{id}/present-consent", post(present_consent))
         .route("/v1/requests/{id}/bundle", get(evidence_bundle))
         .route("/v1/records/{organisation}/{service}/{subject}/{item}", put(put_record))
         .route("/v1/releases", get(releases))
@@ -86,6 +90,42 @@ struct RequestBody {
     whole: bool,
     /// Chosen by the caller for a safe retry; made up if left out.
     id: Option<Nonce>,
+    /// The citizen is at the counter: prepare the request for their present-consent, send nothing.
+    #[serde(default)]
+    present: bool,
+}
+
+/// A request that waits for the citizen's present-consent.
+#[derive(Debug, Serialize)]
+struct PreparedRequest {
+    id: Nonce,
+    outcome: &'static str,
+    /// What the citizen's permit binds.
+    consent_hash: Hash,
+    /// The request as it will be signed, CBOR in hexadecimal: what the wallet reads and shows.
+    request: Bytes,
+    /// From then on nobody answers it; prepare another one.
+    expires: Timestamp,
+}
+
+impl PreparedRequest {
+    fn new(id: Nonce, request: &wire::exchange::Request) -> Self {
+        Self {
+            id,
+            outcome: "prepared",
+            consent_hash: request.consent_hash(),
+            request: Bytes(cbor::to_vec(request)),
+            expires: request.expires,
+        }
+    }
+}
+
+/// `POST /v1/requests/{id}/present-consent`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PresentConsentBody {
+    /// What the wallet gave, CBOR in hexadecimal.
+    present_consent: Bytes,
 }
 
 /// A presentation, as the recipient's system gets it.
@@ -95,14 +135,14 @@ struct Presented {
     outcome: &'static str,
     /// Item type to the record's JSON.
     items: serde_json::Map<String, serde_json::Value>,
+    /// What each permit that it passed on asks of us, by the permit's id: the window of the data, how
+    /// many days it may be kept, whether it may be passed on, and when the permit ends.
+    terms: BTreeMap<DecisionId, exchange::Terms>,
     /// The SD-JWT VC itself.
     presentation: String,
 }
 
-async fn request(
-    State(provider): State<Provider>,
-    Body(body): Body,
-) -> Result<Json<Presented>, Problem> {
+async fn request(State(provider): State<Provider>, Body(body): Body) -> Result<Response, Problem> {
     let recipient = recipient(&provider)?;
     let body: RequestBody = serde_json::from_slice(&body).map_err(Problem::malformed)?;
     let ask = Ask {
@@ -114,14 +154,29 @@ async fn request(
         whole: body.whole,
         id: body.id,
     };
+    if body.present {
+        let (id, request) = recipient.prepare(ask).await?;
+        return Ok(Json(PreparedRequest::new(id, &request)).into_response());
+    }
     let (id, outcome) = recipient.ask(ask).await?;
     presented(id, outcome)
+}
+
+async fn present_consent(
+    State(provider): State<Provider>,
+    Path(id): Path<String>,
+    Body(body): Body,
+) -> Result<Response, Problem> {
+    let id = id.parse().map_err(Problem::malformed)?;
+    let body: PresentConsentBody = serde_json::from_slice(&body).map_err(Problem::malformed)?;
+    let present = cbor::from_slice(&body.present_consent).map_err(Problem::malformed)?;
+    presented(id, recipient(&provider)?.attach(id, present).await?)
 }
 
 async fn request_outcome(
     State(provider): State<Provider>,
     Path(id): Path<String>,
-) -> Result<Json<Presented>, Problem> {
+) -> Result<Response, Problem> {
     let id = id.parse().map_err(Problem::malformed)?;
     let outcome = recipient(&provider)?
         .outcome(&id)?
@@ -129,11 +184,13 @@ async fn request_outcome(
     presented(id, outcome)
 }
 
-fn presented(id: Nonce, outcome: Outcome) -> Result<Json<Presented>, Problem> {
+fn presented(id: Nonce, outcome: Outcome) -> Result<Response, Problem> {
     match outcome {
-        Outcome::Presented { items, presentation } => {
-            Ok(Json(Presented { id, outcome: "presented", items, presentation }))
+        Outcome::Presented { items, terms, presentation } => {
+            let outcome = "presented";
+            Ok(Json(Presented { id, outcome, items, terms, presentation }).into_response())
         }
+        Outcome::Prepared(request) => Ok(Json(PreparedRequest::new(id, &request)).into_response()),
         Outcome::NotPermitted => {
             Err(Problem::new(StatusCode::FORBIDDEN, "not-permitted", "Not permitted")
                 .detail("no presentation was released; the reason is the citizen's own")
@@ -170,16 +227,36 @@ async fn evidence_bundle(
     Ok(([(header::CONTENT_TYPE, "application/cbor")], bundle).into_response())
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordQuery {
+    /// The time that the record is about: RFC 3339 in UTC, or milliseconds since 1970.
+    about: Option<String>,
+}
+
+fn read_time(text: &str) -> Result<Timestamp, Problem> {
+    if let Ok(ms) = text.parse() {
+        return Ok(Timestamp(ms));
+    }
+    let time: der::DateTime = text.parse().map_err(|_| {
+        Problem::malformed("`about` is neither milliseconds nor like 2026-04-01T09:30:00Z")
+    })?;
+    Ok(Timestamp(time.unix_duration().as_secs() * 1000))
+}
+
 async fn put_record(
     State(provider): State<Provider>,
     Path((organisation, service, subject, item)): Path<(String, String, String, String)>,
+    query: Result<Query<RecordQuery>, QueryRejection>,
     Body(body): Body,
 ) -> Result<StatusCode, Problem> {
     source(&provider)?;
     let service = format!("{organisation}/{service}").parse().map_err(Problem::malformed)?;
     let subject = subject.parse().map_err(Problem::malformed)?;
     let item = item.parse().map_err(Problem::malformed)?;
-    records::put(&provider.context, service, subject, item, body.to_vec()).await?;
+    let Query(query) = query.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+    let about = query.about.as_deref().map(read_time).transpose()?;
+    records::put(&provider.context, service, subject, item, body.to_vec(), about).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -334,6 +411,18 @@ impl From<AskError> for Problem {
             AskError::OtherRequest => {
                 Self::new(StatusCode::CONFLICT, "id-reused", "This id names another request")
             }
+            AskError::Waits { id } => Self::new(
+                StatusCode::CONFLICT,
+                "prepared",
+                "The request waits for the citizen's present-consent",
+            )
+            .detail("hand it in under /v1/requests/{id}/present-consent")
+            .about(id),
+            AskError::NotPrepared => Self::new(
+                StatusCode::CONFLICT,
+                "not-prepared",
+                "No request with this id waits for this present-consent",
+            ),
             AskError::Malformed(_) | AskError::NotOurs => Self::malformed(error),
         }
     }

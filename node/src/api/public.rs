@@ -11,12 +11,12 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use wire::{cbor, consent::Attested, limits};
+use wire::{Hash, cbor, consent::Attested, limits};
 
 use super::{Body, Problem};
 use crate::{
     context::{Context, Fault},
-    home::{Home, enrolment::EnrolmentRefused, register::SubmissionError},
+    home::{Home, enrolment::EnrolmentRefused, register::SubmissionError, status::StatusError},
     source::{
         Source,
         records::{self, RecordError},
@@ -65,7 +65,8 @@ pub fn router(public: Public) -> Router {
             .route("/wallet/link", post(link))
             .route("/wallet/decision", post(decision))
             .route("/wallet/key", post(key))
-            .route("/wallet/register", post(register));
+            .route("/wallet/register", post(register))
+            .route("/ca/status", post(certificate_status));
     }
     if public.source.is_some() {
         router = router.route("/wallet/deny", post(deny)).route("/wallet/record", post(record));
@@ -127,6 +128,11 @@ async fn register(State(public): State<Public>, body: Body) -> Result<Cbor, Prob
     Ok(Cbor::of(&register))
 }
 
+async fn certificate_status(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+    let status = home(&public)?.certificate_status(read::<Hash>(&body)?).await?;
+    Ok(Cbor::of(&status))
+}
+
 async fn deny(State(public): State<Public>, body: Body) -> Result<StatusCode, Problem> {
     let source =
         public.source.as_ref().ok_or_else(|| Problem::not_found("this node is no source"))?;
@@ -163,6 +169,18 @@ impl From<EnrolmentRefused> for Problem {
             | EnrolmentRefused::Signed(trust::SignedError::Envelope(_)) => Self::malformed(error),
             EnrolmentRefused::NotOffered => Self::not_found("this home does not enrol citizens"),
             _ => Self::refused(error),
+        }
+    }
+}
+
+impl From<StatusError> for Problem {
+    fn from(error: StatusError) -> Self {
+        match error {
+            StatusError::Fault(fault) => fault.into(),
+            StatusError::Busy => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", "Too many questions").detail(error)
+            }
+            StatusError::Unknown => Self::not_found(error),
         }
     }
 }

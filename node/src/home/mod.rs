@@ -4,6 +4,7 @@
 pub mod channels;
 pub mod enrolment;
 pub mod register;
+pub mod status;
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use wire::{
     channel::{ChannelReply, Pull},
 };
 
-use crate::context::Context;
+use crate::{context::Context, rate::RateLimit};
 
 pub use channels::Outboxes;
 pub use enrolment::{Desk, DeskParts};
@@ -27,13 +28,16 @@ pub struct Home {
     run: Run,
     /// Set where citizens are enrolled.
     desk: Option<Arc<Desk>>,
+    /// How often anybody may ask how a certificate stands: each answer is signed.
+    status_rate: RateLimit<()>,
 }
 
 impl Home {
     pub fn new(context: Arc<Context>, lease_ms: u64, desk: Option<Desk>) -> Arc<Self> {
         let pusher = Outboxes::new(Arc::clone(&context));
         let run = Run { id: Nonce(context.entropy.array()), started_ms: context.now().mono_ms };
-        Arc::new(Self { context, pusher, lease_ms, run, desk: desk.map(Arc::new) })
+        let status_rate = RateLimit::new(status::PER_SECOND, status::BURST);
+        Arc::new(Self { context, pusher, lease_ms, run, desk: desk.map(Arc::new), status_rate })
     }
 
     /// Takes up what was owed when the node stopped.

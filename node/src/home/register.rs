@@ -16,7 +16,7 @@ use wire::{
     registry::MessageType,
 };
 
-use super::{Home, channels::load_channel};
+use super::{Home, channels::load_channel, status};
 use crate::{
     channel_store::{HomeChannelStore, channel_key, entry_key, subject_key},
     context::Fault,
@@ -171,7 +171,10 @@ impl Home {
             .accept(channel.clone(), move |home, store, run, now| {
                 let pair = store.pair(&subject).map_err(HomeError::from)?;
                 let end = AdmittedKeyEnd::admit(&submission, &id, &pair, &trust, now.wall)?;
-                Ok(home.accept_key_end(store, &end, run, now)?)
+                let accepted = home.accept_key_end(store, &end, run, now)?;
+                let KeyEnd { pair, key, .. } = end.end();
+                status::revoke_ended(store.tx, pair, key, now.wall).map_err(Fault::from)?;
+                Ok(accepted)
             })
             .await;
         match accepted {

@@ -296,7 +296,7 @@ impl Channels {
                 let now = tx.now();
                 let mut store = SourceChannelStore { tx, channel: channel.clone() };
                 let outcome =
-                    state.apply(&mut store, &entries, statement.message(), &trust, now)?;
+                    state.apply(&mut store, &entries, statement.message(), &*trust, now)?;
                 state.reported(&mut store, &reported);
                 let tx = store.tx;
                 for entry in &outcome {

@@ -41,6 +41,8 @@ pub struct Source {
     credentials: BTreeMap<ServiceName, CredentialKey>,
     /// How many exchange messages each member may send.
     rate: RateLimit<OrganisationId>,
+    /// How old the certificate status of a present-consent may be.
+    status_age_ms: u64,
 }
 
 /// More than a large hospital asks in an emergency, and no more than one core signs.
@@ -65,10 +67,11 @@ impl Source {
     pub fn new(
         context: Arc<Context>,
         credentials: BTreeMap<ServiceName, CredentialKey>,
+        status_age_ms: u64,
     ) -> Arc<Self> {
         let channels = Channels::new(Arc::clone(&context));
         let rate = RateLimit::new(MESSAGES_PER_SECOND, 2 * MESSAGES_PER_SECOND);
-        Arc::new(Self { context, channels, credentials, rate })
+        Arc::new(Self { context, channels, credentials, rate, status_age_ms })
     }
 
     pub fn start(&self) {

@@ -75,7 +75,8 @@ columns! {
     /// Source: the leases that releases cite. Key: id of the signed grant. Value: signed `Grant`.
     Grants = "grants",
 
-    /// The node's own record store. Key: `text` service, service id, `text` item. Value: the data.
+    /// The node's own record store. Key: `text` service, service id, `text` item. Value:
+    /// `source::records::StoredRecord`.
     Records = "records",
     /// Recipient: receipts that the source has not noted yet. Key: request id. Value: source service
     /// and `wire::exchange::Receipt`.
@@ -116,6 +117,10 @@ columns! {
     /// Certificates issued here. Key: `bytes` serial. Value: certificate and status.
     Certificates = "certificates",
 
+    /// Issuer: how the certificates of this CA stand. Key: SHA-256 of the leaf's DER. Value:
+    /// `home::status::CertificateRow`.
+    CertificateStanding = "certificate-standing",
+
     /// Nodes known here. Key: `text` organisation. Value: `wire::membership::NodeIdentity`.
     Directory = "directory",
 }
@@ -135,7 +140,7 @@ mod tests {
     const NAMES: &str = "meta home-channels home-entries home-pairs home-threads home-map source-channels \
         source-entries source-pairs source-threads source-map source-links direct-denies \
         statements grants records receipt-outbox requests releases release-ids uses log-records log-nodes log-state \
-        checkpoints citizens service-keys proofing challenges certificates directory";
+        checkpoints citizens service-keys proofing challenges certificates certificate-standing directory";
 
     #[test]
     fn names_are_never_changed() {

@@ -7,6 +7,8 @@ mod faces;
 mod forgeries;
 mod http;
 mod outage;
+mod phones;
+mod present;
 mod replay;
 mod start;
 mod world;

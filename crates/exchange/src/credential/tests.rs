@@ -48,6 +48,12 @@ fn what_the_recipient_gets() {
             "nonce": "02".repeat(16),
             "purpose": "treatment",
             "decisions": [PERMIT.to_string()],
+            "terms": {PERMIT.to_string(): {
+                "window": null,
+                "retention_days": 365,
+                "onward": "forbidden",
+                "valid_until": NOW.0 + 86_400_000,
+            }},
             "items": {"_sd": null},
         })
     );

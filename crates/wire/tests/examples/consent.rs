@@ -78,7 +78,7 @@ fn permitting(permit: Permit) -> Decision {
     }
 }
 
-fn full_permit() -> Decision {
+pub fn full_permit() -> Decision {
     permitting(Permit {
         reopens: vec![
             Reopen::Deny(DecisionId([1; 32])),

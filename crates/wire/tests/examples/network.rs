@@ -2,7 +2,7 @@
 
 use wire::{
     OrganisationId,
-    exchange::{ExchangeMessage, ExchangeReply, Receipt, Rejection, Request},
+    exchange::{ExchangeMessage, ExchangeReply, PresentConsent, Receipt, Rejection, Request},
     membership::{
         Authority, CaPurpose, Committee, Denied, Descriptor, DirectoryReply, DirectoryRequest,
         Hello, HelloReply, Municipality, NodeIdentity, Role, RoleKeys, Root, TrustFile, TrustList,
@@ -179,7 +179,10 @@ fn request() -> Request {
         nonce: nonce(6),
         issued: NOON,
         expires: NOON.plus_ms(120_000),
-        present_consent: Some(attested(&super::consent::deny())),
+        present_consent: Some(PresentConsent {
+            permit: attested(&super::consent::full_permit()),
+            status: attested(&super::wallet::status(wire::citizen::Standing::Good)),
+        }),
     }
 }
 

@@ -3,9 +3,9 @@
 use wire::{
     DecisionId, OrganisationId,
     citizen::{
-        Challenge, DecisionReply, Enrolment, EnrolmentReply, InForce, LinkRequest, PairRegister,
-        RecordSubmission, RegisterEntry, ServiceKeyProof, ServiceKeyReply, ServiceKeyRequest,
-        WalletQuery,
+        CertificateStatus, Challenge, DecisionReply, Enrolment, EnrolmentReply, InForce,
+        LinkRequest, PairRegister, RecordSubmission, RegisterEntry, ServiceKeyProof,
+        ServiceKeyReply, ServiceKeyRequest, Standing, WalletQuery,
     },
 };
 
@@ -116,5 +116,13 @@ fn register() -> Vec<Example> {
         signed("signed-record-submission", "full", &record),
         signed("signed-record-submission", "minimal", &empty),
         plain("record-submission", "full", &record),
+        signed("signed-certificate-status", "full", &status(Standing::Good)),
+        signed("signed-certificate-status", "revoked", &status(Standing::Revoked)),
+        plain("certificate-status", "full", &status(Standing::Good)),
+        plain("certificate-status", "revoked", &status(Standing::Revoked)),
     ]
+}
+
+pub fn status(standing: Standing) -> CertificateStatus {
+    CertificateStatus { certificate: Hash([0x17; 32]), standing, time: NOON }
 }

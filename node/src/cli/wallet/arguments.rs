@@ -58,6 +58,10 @@ pub enum WalletCommand {
         #[arg(long)]
         direct: Option<String>,
     },
+    /// At the counter, without your home: allow the one request that a recipient shows.
+    Present(PresentArgs),
+    /// Ask your CA how your certificate at a source stands, and keep the answer for the counter.
+    Status { source: ServiceName },
     /// Show what stands at a source, and whether it is in force (発効).
     Register { source: ServiceName },
     /// Show what this wallet holds.
@@ -99,7 +103,23 @@ pub struct PermitArgs {
     /// A deny that shall no longer stand against this permit; several times for several.
     #[arg(long = "reopen")]
     pub reopen: Vec<DecisionId>,
+    /// Sign although denies stand that were not named: what they cover stays refused.
+    #[arg(long)]
+    pub leave_denies: bool,
     /// Only say what the permit would mean; sign nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct PresentArgs {
+    /// A file with the request that the recipient shows (hexadecimal).
+    #[arg(long)]
+    pub request: PathBuf,
+    /// A deny that shall no longer stand against this; several times for several.
+    #[arg(long = "reopen")]
+    pub reopen: Vec<DecisionId>,
+    /// Only say what it would mean; sign nothing.
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -160,11 +180,17 @@ pub enum KeyCommand {
     Export { service: ServiceName, file: PathBuf },
     /// Let the other phone's key permit, from the file it exported.
     Approve { source: ServiceName, file: PathBuf },
+    /// Show the keys of your phones at a source.
+    List { source: ServiceName },
     /// End another phone's key: its permits are void but for those kept.
     End {
         source: ServiceName,
         key: KeyHash,
+        /// A permit of that key that shall go on; several times for several.
         #[arg(long = "keep")]
         keep: Vec<DecisionId>,
+        /// Keep none of its permits: a lost phone.
+        #[arg(long, conflicts_with = "keep")]
+        keep_none: bool,
     },
 }

@@ -17,9 +17,9 @@ use clap::Parser;
 use trust::{CertificateKind, testing::NOW};
 use wallet::testing::{HOSPITAL, LUNCH, TestHome};
 use wire::{
-    Now,
-    citizen::{InForce, RecordSubmission, WalletQuery},
-    consent::{Attested, Scope, Verdict},
+    Now, cbor,
+    citizen::{DecisionReply, InForce, RecordSubmission, WalletQuery},
+    consent::{Attested, Decision, Scope, Verdict},
 };
 
 use super::*;
@@ -232,7 +232,9 @@ async fn a_deny_stands_against_a_permit_until_the_citizen_names_it() {
     assert_eq!(dry.json["denies_standing"], json!([deny]));
     assert!(dry.json.get("decision").is_none(), "a dry run signs nothing");
 
-    let partial = desk.run(&both).await;
+    let refused = desk.refused(&both).await;
+    assert!(refused.contains(&deny) && refused.contains("--leave-denies"), "{refused}");
+    let partial = desk.run(&format!("{both} --leave-denies")).await;
     assert!(partial.text.contains("So it allows only health.medication."), "{}", partial.text);
     let allergy = both.replace("--item health.medication", "");
     let refused = desk.refused(&allergy).await;
