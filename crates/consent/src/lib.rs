@@ -5,6 +5,8 @@
 //! - [`pair`]: one citizen at one source: keys, permits and denies, as a set
 //! - [`evaluate`]: the `allowed` rule
 //! - [`home`], [`source`]: the two ends of a channel
+//! - [`notices`]: what the home hears of releases and refused attempts; [`pace`]: when to send
+//! - [`asking`]: what a recipient may ask a citizen to permit
 //! - [`lease`]: a source's proof that it has seen everything up to a moment ago
 //!
 //! `specs/04-consent.md` and `specs/05-channel.md` give the rules these modules follow.
@@ -13,7 +15,10 @@ pub mod admission;
 pub mod evaluate;
 pub mod home;
 pub mod lease;
+pub mod asking;
 pub mod memory;
+pub mod notices;
+pub mod pace;
 pub mod pair;
 pub mod scope;
 pub mod source;

@@ -65,7 +65,11 @@ pub fn router(public: Public) -> Router {
             .route("/wallet/link", post(link))
             .route("/wallet/decision", post(decision))
             .route("/wallet/key", post(key))
-            .route("/wallet/register", post(register));
+            .route("/wallet/register", post(register))
+            .route("/wallet/history", post(history))
+            .route("/wallet/requests", post(requests))
+            .route("/wallet/answer", post(answer))
+            .route("/wallet/effect", post(effect));
     }
     if public.source.is_some() {
         router = router.route("/wallet/deny", post(deny)).route("/wallet/record", post(record));
@@ -127,11 +131,31 @@ async fn register(State(public): State<Public>, body: Body) -> Result<Cbor, Prob
     Ok(Cbor::of(&register))
 }
 
-async fn deny(State(public): State<Public>, body: Body) -> Result<StatusCode, Problem> {
+async fn history(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+    let history = home(&public)?.history(read::<Attested>(&body)?).await?;
+    Ok(Cbor::of(&history))
+}
+
+async fn requests(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+    let waiting = home(&public)?.requests(read::<Attested>(&body)?).await?;
+    Ok(Cbor::of(&waiting))
+}
+
+async fn answer(State(public): State<Public>, body: Body) -> Result<StatusCode, Problem> {
+    home(&public)?.answer(read::<Attested>(&body)?).await?;
+    Ok(StatusCode::OK)
+}
+
+async fn effect(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+    let effect = home(&public)?.effect(read::<Attested>(&body)?).await?;
+    Ok(Cbor::of(&effect))
+}
+
+async fn deny(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
     let source =
         public.source.as_ref().ok_or_else(|| Problem::not_found("this node is no source"))?;
-    source.take_direct_deny(read::<Attested>(&body)?).await?;
-    Ok(StatusCode::OK)
+    let effect = source.take_direct_deny(read::<Attested>(&body)?).await?;
+    Ok(Cbor::of(&effect))
 }
 
 async fn record(State(public): State<Public>, body: Body) -> Result<StatusCode, Problem> {
@@ -143,6 +167,10 @@ impl From<SubmissionError> for Problem {
     fn from(error: SubmissionError) -> Self {
         match error {
             SubmissionError::Fault(fault) => fault.into(),
+            SubmissionError::Unknown(what) => Self::not_found(what),
+            SubmissionError::NotYet => {
+                Self::new(StatusCode::CONFLICT, "not-yet", "Not in force yet").detail(error)
+            }
             SubmissionError::Malformed(_)
             | SubmissionError::Admission(consent::AdmissionError::Envelope(_)) => {
                 Self::malformed(error)

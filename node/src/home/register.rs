@@ -40,8 +40,19 @@ pub enum SubmissionError {
     OutOfTime,
     #[error("the certificate is for another service id than the request names")]
     OtherCitizen,
+    #[error("{0}")]
+    Unknown(&'static str),
+    #[error("the decision is durable here and on its way; the source is not bound by it yet")]
+    NotYet,
     #[error(transparent)]
     Fault(#[from] Fault),
+}
+
+/// Who signed a query that was checked.
+pub(super) struct SignedQuery {
+    pub key: wire::KeyHash,
+    /// Id of the signed query.
+    pub id: wire::Hash,
 }
 
 impl From<HomeError> for SubmissionError {
@@ -111,12 +122,12 @@ impl Home {
         let source = pair.source.organisation();
         let message = ChannelRequest::Relay(deny);
         match self.context.ask(&source, Protocol::Channel, &message).await? {
-            ChannelReply::Relayed => {
+            ChannelReply::Relayed(effect) => {
                 let status = InForce::Acknowledged(self.context.now().wall);
-                Ok(DecisionReply { decision, seq: None, status })
+                Ok(DecisionReply { decision, seq: None, status, effect: Some(effect) })
             }
             ChannelReply::Refused(refusal) => Err(Fault::Refused(refusal)),
-            ChannelReply::Applied(_) | ChannelReply::Pulled(_) => Err(Fault::Protocol),
+            _ => Err(Fault::Protocol),
         }
     }
 
@@ -182,26 +193,10 @@ impl Home {
     pub async fn register(&self, query: Attested) -> Result<PairRegister, SubmissionError> {
         let trust = self.context.live_trust()?;
         let now = self.context.now().wall;
-        let (query, chain) = trust::verify_signed::<WalletQuery>(
-            &query,
-            trust::CertificateKind::Service,
-            &trust,
-            now,
-        )
-        .map_err(AdmissionError::from)?;
-        let WalletQuery { pair, time, .. } = query.message();
-        let theirs = match chain.subject() {
-            LeafSubject::Service { service, subject } => {
-                *service == pair.source && *subject == pair.subject
-            }
-            _ => false,
-        };
-        if !theirs {
-            return Err(SubmissionError::OtherCitizen);
-        }
-        if time.ms_since(now).max(now.ms_since(*time)) > QUERY_WINDOW_MS {
-            return Err(SubmissionError::OutOfTime);
-        }
+        let (query, _) = self.check_query(&trust, &query, |query: &WalletQuery| {
+            (&query.pair, query.time)
+        })?;
+        let pair = &query.pair;
         let channel = self.channel(pair);
         let read = self.context.committer.read();
         let thread: PairThread = read
@@ -220,11 +215,39 @@ impl Home {
         Ok(PairRegister { entries })
     }
 
-    fn channel(&self, pair: &Pair) -> ChannelId {
+    /// Checks something signed by a key certified for the pair that it names, made just now.
+    pub(super) fn check_query<M: wire::Message>(
+        &self,
+        trust: &trust::Trust,
+        query: &Attested,
+        names: impl Fn(&M) -> (&Pair, wire::Timestamp),
+    ) -> Result<(M, SignedQuery), SubmissionError> {
+        let now = self.context.now().wall;
+        let kind = trust::CertificateKind::Service;
+        let (query, chain) = trust::verify_signed::<M>(query, kind, trust, now)
+            .map_err(AdmissionError::from)?;
+        let signed = SignedQuery { key: chain.key(), id: query.id() };
+        let (pair, time) = names(query.message());
+        let theirs = match chain.subject() {
+            LeafSubject::Service { service, subject } => {
+                *service == pair.source && *subject == pair.subject
+            }
+            _ => false,
+        };
+        if !theirs {
+            return Err(SubmissionError::OtherCitizen);
+        }
+        if time.ms_since(now).max(now.ms_since(time)) > QUERY_WINDOW_MS {
+            return Err(SubmissionError::OutOfTime);
+        }
+        Ok((query.into_message(), signed))
+    }
+
+    pub(super) fn channel(&self, pair: &Pair) -> ChannelId {
         ChannelId { home: self.context.organisation.clone(), source: pair.source.clone() }
     }
 
-    fn pair_state(&self, channel: &ChannelId, subject: &ServiceId) -> Result<PairState, Fault> {
+    pub(super) fn pair_state(&self, channel: &ChannelId, subject: &ServiceId) -> Result<PairState, Fault> {
         let read = self.context.committer.read();
         Ok(read.read(Column::HomePairs, &subject_key(channel, subject))?.unwrap_or_default())
     }
@@ -282,6 +305,6 @@ impl Home {
         let entry = &accepted.entry;
         let id = entry.decision.unwrap_or(wire::DecisionId(entry.entry.hash().0));
         let status = in_force(entry, self.context.now().wall);
-        DecisionReply { decision: id, seq: Some(entry.entry.seq), status }
+        DecisionReply { decision: id, seq: Some(entry.entry.seq), status, effect: None }
     }
 }

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use consent::{
     PairState, UseCount,
     lease::{Lease, NoLease},
+    notices::{Attempt, AttemptOutcome},
 };
 use exchange::{
     Authentic, Committed, Declined, Evaluated, Prepared, Previous, Received, ReceivedReceipt,
@@ -23,7 +24,7 @@ use wire::{
     ids::Pair,
 };
 
-use super::{Source, channels, records};
+use super::{Source, channels, notices, records};
 use crate::{
     channel_store::{links_prefix, source_pair},
     context::Fault,
@@ -186,7 +187,8 @@ impl Source {
         prepared: Prepared,
     ) -> Result<Result<Committed, Declined>, Fault> {
         let source = Arc::clone(self);
-        self.committed(move |tx| {
+        let salt = Nonce(self.context.entropy.array());
+        let committed = self.committed(move |tx| {
             let request = prepared.request().clone();
             let facts = source.facts(tx, &request, tx.now())?;
             let committed = match prepared.commit(&facts.view()) {
@@ -194,6 +196,8 @@ impl Source {
                 Err(declined) => return Ok(Err(declined)),
             };
             if let Some(write) = committed.write() {
+                let release = &write.released.release;
+                notices::note(tx, &release.channel, released(release, request.request()), salt)?;
                 let record =
                     evidence::record::Record::new(&write.released.release, write.released.time);
                 let log_index = tx.log(&record);
@@ -214,8 +218,14 @@ impl Source {
                 tx.write(Column::ReleaseIds, request.id().0, &(&asked.recipient, asked.id));
             }
             Ok(Ok(committed))
-        })
-        .await
+        });
+        let committed = committed.await;
+        if let Ok(Ok(committed)) = &committed
+            && let Some(write) = committed.write()
+        {
+            self.notices.wake(&write.released.release.channel);
+        }
+        committed
     }
 
     async fn commit_resend(
@@ -283,13 +293,49 @@ impl Source {
         tracing::info!(recipient = %asked.recipient, source = %asked.source, reason = code, "refused");
         let now = self.context.now().wall;
         let pair = self.linked(&*self.context.committer.read(), asked, now).ok().flatten();
+        let subject = pair;
         let pair = pair.map(|subject| Pair { source: asked.source.clone(), subject });
         let record = evidence_log::refusal(request, pair, code, self.context.now().wall);
-        if let Err(fault) = self.context.log(record).await {
+        if let Err(fault) = self.log_refusal(record, subject.map(|subject| (subject, asked, code))).await
+        {
             tracing::error!(%fault, "a refusal could not be logged");
             return ExchangeReply::Rejected(Rejection::Unavailable);
         }
         declined.reply()
+    }
+
+    /// Logs a refusal, and owes its notice to the home of the citizen, if they are known.
+    async fn log_refusal(
+        &self,
+        record: evidence::record::Record,
+        about: Option<(ServiceId, &Request, &'static str)>,
+    ) -> Result<(), Fault> {
+        let salt = Nonce(self.context.entropy.array());
+        let notice = about.and_then(|(subject, asked, code)| {
+            let outcome = AttemptOutcome::Refused(code.parse().ok()?);
+            let attempt = Attempt {
+                subject,
+                recipient: asked.recipient.clone(),
+                items: asked.items.clone(),
+                purpose: asked.purpose.clone(),
+                outcome,
+            };
+            Some((asked.source.clone(), attempt))
+        });
+        let logged = self.context.commit(move |tx| {
+            tx.log(&record);
+            let Some((source, attempt)) = notice else { return Ok::<_, StoreError>(None) };
+            let Some(home) = source_pair(tx, &source, &attempt.subject)?.home else {
+                return Ok(None);
+            };
+            let channel = ChannelId { home, source };
+            notices::note(tx, &channel, attempt, salt)?;
+            Ok(Some(channel))
+        });
+        if let Some(channel) = logged.await?? {
+            self.notices.wake(&channel);
+        }
+        Ok(())
     }
 
     fn facts(
@@ -428,6 +474,20 @@ impl Source {
             Ok(Ok(Err(rejection))) => ExchangeReply::Rejected(rejection),
             Ok(Err(_)) | Err(_) => ExchangeReply::Rejected(Rejection::Unavailable),
         }
+    }
+}
+
+/// What the citizen's home hears of a release.
+fn released(release: &evidence::record::Release, asked: &Request) -> Attempt {
+    Attempt {
+        subject: release.pair.subject,
+        recipient: release.recipient.clone(),
+        items: release.items.clone(),
+        purpose: asked.purpose.clone(),
+        outcome: AttemptOutcome::Released {
+            request: release.request_id,
+            permits: release.permits.clone(),
+        },
     }
 }
 
