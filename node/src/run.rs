@@ -157,11 +157,8 @@ impl Node {
         network_config.bootstrap = config.bootstrap.clone();
         network_config.directory =
             Some(Arc::new(StoredDirectory { context: Arc::clone(&context) }));
-        let roles = Roles {
-            home: home.clone(),
-            source: source.clone(),
-            recipient: recipient.clone(),
-        };
+        let roles =
+            Roles { home: home.clone(), source: source.clone(), recipient: recipient.clone() };
         let (_, identity) = watch::channel(identity);
         let network = Network::start(
             network_config,

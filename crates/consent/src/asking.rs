@@ -1,12 +1,7 @@
 //! What a recipient may ask a citizen to permit, and how many such requests may wait. The recipient,
 //! the home and the wallet each check by the same function.
 
-use wire::{
-    Timestamp,
-    asking::ConsentRequest,
-    consent::Uses,
-    limits,
-};
+use wire::{Timestamp, asking::ConsentRequest, consent::Uses, limits};
 
 use crate::scope;
 

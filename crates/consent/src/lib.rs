@@ -12,10 +12,10 @@
 //! `specs/04-consent.md` and `specs/05-channel.md` give the rules these modules follow.
 
 pub mod admission;
+pub mod asking;
 pub mod evaluate;
 pub mod home;
 pub mod lease;
-pub mod asking;
 pub mod memory;
 pub mod notices;
 pub mod pace;

@@ -163,7 +163,8 @@ impl Outbox {
     /// on is not changed. Empty if nothing waits.
     pub fn batch(&mut self, store: &mut dyn NoticeStore) -> Result<Vec<Notice>, StoreFault> {
         let again = self.sealed > self.noted;
-        let end = if again { self.sealed } else { self.next.min(self.noted + limits::NOTICES as u64) };
+        let end =
+            if again { self.sealed } else { self.next.min(self.noted + limits::NOTICES as u64) };
         let mut notices = Vec::new();
         for seq in self.noted..end {
             let notice = missing(store.notice(seq)?, seq)?;

@@ -21,7 +21,6 @@ use wire::{
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
-
 use super::{Body, Problem};
 use crate::{
     bundle,
@@ -437,7 +436,8 @@ impl From<ConsentAskError> for Problem {
         match error {
             ConsentAskError::Fault(fault) => fault.into(),
             ConsentAskError::NoHome => {
-                Self::new(StatusCode::CONFLICT, "no-home", "The citizen cannot be asked").detail(error)
+                Self::new(StatusCode::CONFLICT, "no-home", "The citizen cannot be asked")
+                    .detail(error)
             }
             ConsentAskError::OtherRequest => {
                 Self::new(StatusCode::CONFLICT, "id-reused", "This id names another request")

@@ -2,7 +2,9 @@
 //! `wallet`; here are its directory, its keys, the calls to nodes, and plain words.
 
 mod arguments;
+mod asking;
 mod directory;
+mod history;
 mod json;
 mod keys;
 mod words;
@@ -21,7 +23,10 @@ use wire::{
     membership::Role,
 };
 
-pub use arguments::{DenyArgs, KeyCommand, PermitArgs, RecordCommand, WalletArgs, WalletCommand};
+pub use arguments::{
+    AnswerArgs, AnswerWord, DenyArgs, KeyCommand, PermitArgs, RecordCommand, WalletArgs,
+    WalletCommand,
+};
 use directory::{KeyName, WalletDirectory};
 use keys::WalletKeys;
 
@@ -103,6 +108,10 @@ async fn execute(
             let now = session.now();
             Ok(Report { text: words::register(&view, now), json: json::register(&view, now) })
         }
+        WalletCommand::History { service } => session.history(&service).await,
+        WalletCommand::Requests { service } => session.requests(&service).await,
+        WalletCommand::Answer(args) => session.answer(&args).await,
+        WalletCommand::Effect { source, decision } => session.effect(&source, decision).await,
         WalletCommand::Show => session.show(),
         WalletCommand::Record(RecordCommand::Put { source, item, file, url }) => {
             let client = WalletClient::new(&url)?;
@@ -267,19 +276,27 @@ impl Session<'_> {
     }
 
     async fn permit(&mut self, args: &PermitArgs) -> anyhow::Result<Report> {
-        let draft = permit_draft(args);
+        self.permit_as(permit_draft(args), &args.reopen, args.dry_run).await
+    }
+
+    /// Says what a permit would mean, signs it unless it would allow nothing, and hands it in.
+    async fn permit_as(
+        &mut self,
+        draft: PermitDraft,
+        reopen: &[DecisionId],
+        dry_run: bool,
+    ) -> anyhow::Result<Report> {
         let view = self.register(&draft.source).await?;
-        if let Some(unknown) = args.reopen.iter().find(|id| !view.pair().denies.contains_key(id)) {
+        if let Some(unknown) = reopen.iter().find(|id| !view.pair().denies.contains_key(id)) {
             bail!("no deny {unknown} stands at {}", draft.source);
         }
         let covering = view.denies_a_permit_would_reopen(&draft);
-        let standing: Vec<_> =
-            covering.iter().copied().filter(|id| !args.reopen.contains(id)).collect();
+        let standing: Vec<_> = covering.iter().copied().filter(|id| !reopen.contains(id)).collect();
         let allowed = view.leaves_allowed_by(&draft);
         let mut text = draft.notice.text.clone();
-        if !args.reopen.is_empty() {
+        if !reopen.is_empty() {
             text += "These denies will no longer stand against it:\n";
-            text += &words::denies(&view, &args.reopen);
+            text += &words::denies(&view, reopen);
         }
         if !standing.is_empty() {
             text += "These denies still stand against it; each needs --reopen:\n";
@@ -292,7 +309,7 @@ impl Session<'_> {
             text += &format!("So it allows only {}.\n", leaves.join(", "));
         }
         let mut json = json!({ "allows": leaves, "denies_standing": standing });
-        if args.dry_run {
+        if dry_run {
             return Ok(Report { text, json });
         }
         // A deny stands until a permit names it, so that such a permit could never come to life.
@@ -338,12 +355,11 @@ impl Session<'_> {
         let signed = self.sign(&draft.source, unsigned)?;
         let id = DecisionId::from(signed.id());
         let deny = self.wallet.attest_with_service_key(&draft.source, &signed)?;
-        client.deny_direct(&deny).await?;
+        let receipt = client.deny_direct(&deny).await?;
+        let (text, json) = self.keep_direct_effect(&draft.source, &id, &receipt)?;
         Ok(Report {
-            text: format!(
-                "denied {says}\ndeny {id}: 発効 in force at the source, which tells your home next\n"
-            ),
-            json: json!({ "decision": id, "direct": true }),
+            text: format!("denied {says}\ndeny {id}: {text}\n"),
+            json: json!({ "decision": id, "direct": true, "effect": json }),
         })
     }
 

@@ -128,9 +128,8 @@ impl Home {
     /// What waits for the answer of the citizen who asks, at one recipient.
     pub async fn requests(&self, query: Attested) -> Result<WaitingRequests, SubmissionError> {
         let trust = self.context.live_trust()?;
-        let (query, _) = self.check_query(&trust, &query, |query: &WalletQuery| {
-            (&query.pair, query.time)
-        })?;
+        let (query, _) =
+            self.check_query(&trust, &query, |query: &WalletQuery| (&query.pair, query.time))?;
         let now = self.context.now().wall;
         let read = self.context.committer.read();
         let rows = asks(&*read, &query.pair.source, &query.pair.subject).map_err(Fault::from)?;
@@ -146,9 +145,10 @@ impl Home {
     /// answer again is the same; another one to the same request is refused.
     pub async fn answer(&self, submission: Attested) -> Result<(), SubmissionError> {
         let trust = self.context.live_trust()?;
-        let (answer, signed) = self.check_query(&trust, &submission, |answer: &ConsentAnswer| {
-            (&answer.pair, answer.time)
-        })?;
+        let (answer, signed) =
+            self.check_query(&trust, &submission, |answer: &ConsentAnswer| {
+                (&answer.pair, answer.time)
+            })?;
         let id = signed.id;
         let pair = answer.pair.clone();
         let state = self.pair_state(&self.channel(&pair), &pair.subject)?;
@@ -229,10 +229,11 @@ impl Owed for AnswersOwed {
 
     async fn send(&self, to: &OrganisationId) -> Result<bool, Fault> {
         let prefix = Key::new().text(to);
-        let owed = self.context.committer.read().scan_values::<Attested>(
-            Column::ConsentAnswerOutbox,
-            &Scan::prefix(&prefix, 1),
-        )?;
+        let owed = self
+            .context
+            .committer
+            .read()
+            .scan_values::<Attested>(Column::ConsentAnswerOutbox, &Scan::prefix(&prefix, 1))?;
         let Some((key, answer)) = owed.into_iter().next() else { return Ok(false) };
         let message = ChannelRequest::Answer(answer);
         match self.context.ask(to, Protocol::Channel, &message).await? {
@@ -254,4 +255,3 @@ impl Owed for AnswersOwed {
         Ok(true)
     }
 }
-

@@ -20,9 +20,8 @@ impl Home {
     /// The receipt for one decision of the citizen who asks, if it is in force.
     pub async fn effect(&self, query: Attested) -> Result<Attested, SubmissionError> {
         let trust = self.context.live_trust()?;
-        let (query, _) = self.check_query(&trust, &query, |query: &EffectQuery| {
-            (&query.pair, query.time)
-        })?;
+        let (query, _) =
+            self.check_query(&trust, &query, |query: &EffectQuery| (&query.pair, query.time))?;
         let EffectQuery { pair, decision, .. } = query;
         let channel = self.channel(&pair);
         let row = {

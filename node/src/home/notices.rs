@@ -75,7 +75,9 @@ impl Home {
             context.now().wall,
         );
         let batch = match verified {
-            Ok((batch, chain)) if is_of(chain.subject(), &from.organisation) => batch.into_message(),
+            Ok((batch, chain)) if is_of(chain.subject(), &from.organisation) => {
+                batch.into_message()
+            }
             _ => return Ok(ChannelReply::Refused(ChannelRefusal::Malformed)),
         };
         let source = channel.source.clone();
@@ -119,9 +121,8 @@ impl Home {
     /// What happened at a source to the citizen who asks.
     pub async fn history(&self, query: Attested) -> Result<PairHistory, SubmissionError> {
         let trust = self.context.live_trust()?;
-        let (query, _) = self.check_query(&trust, &query, |query: &WalletQuery| {
-            (&query.pair, query.time)
-        })?;
+        let (query, _) =
+            self.check_query(&trust, &query, |query: &WalletQuery| (&query.pair, query.time))?;
         let channel = self.channel(&query.pair);
         let read = self.context.committer.read();
         let prefix = subject_key(&channel, &query.pair.subject);
@@ -138,7 +139,8 @@ impl Home {
                     let stored: Option<StoredBatch> = read
                         .read(Column::NoticeBatches, &entry_key(&channel, first))
                         .map_err(Fault::from)?;
-                    let missing = || consent::StoreFault(format!("notice batch {first} is missing"));
+                    let missing =
+                        || consent::StoreFault(format!("notice batch {first} is missing"));
                     let batch = stored.ok_or_else(|| Fault::Channel(missing()))?.batch;
                     batches.push((first, HistoryBatch { batch, notices: vec![notice] }));
                 }

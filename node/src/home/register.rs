@@ -193,9 +193,8 @@ impl Home {
     pub async fn register(&self, query: Attested) -> Result<PairRegister, SubmissionError> {
         let trust = self.context.live_trust()?;
         let now = self.context.now().wall;
-        let (query, _) = self.check_query(&trust, &query, |query: &WalletQuery| {
-            (&query.pair, query.time)
-        })?;
+        let (query, _) =
+            self.check_query(&trust, &query, |query: &WalletQuery| (&query.pair, query.time))?;
         let pair = &query.pair;
         let channel = self.channel(pair);
         let read = self.context.committer.read();
@@ -224,8 +223,8 @@ impl Home {
     ) -> Result<(M, SignedQuery), SubmissionError> {
         let now = self.context.now().wall;
         let kind = trust::CertificateKind::Service;
-        let (query, chain) = trust::verify_signed::<M>(query, kind, trust, now)
-            .map_err(AdmissionError::from)?;
+        let (query, chain) =
+            trust::verify_signed::<M>(query, kind, trust, now).map_err(AdmissionError::from)?;
         let signed = SignedQuery { key: chain.key(), id: query.id() };
         let (pair, time) = names(query.message());
         let theirs = match chain.subject() {
@@ -247,7 +246,11 @@ impl Home {
         ChannelId { home: self.context.organisation.clone(), source: pair.source.clone() }
     }
 
-    pub(super) fn pair_state(&self, channel: &ChannelId, subject: &ServiceId) -> Result<PairState, Fault> {
+    pub(super) fn pair_state(
+        &self,
+        channel: &ChannelId,
+        subject: &ServiceId,
+    ) -> Result<PairState, Fault> {
         let read = self.context.committer.read();
         Ok(read.read(Column::HomePairs, &subject_key(channel, subject))?.unwrap_or_default())
     }

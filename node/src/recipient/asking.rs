@@ -86,7 +86,10 @@ pub struct StoredConsentRequest {
 #[serde(rename_all = "kebab-case")]
 pub enum ConsentOutcome {
     /// A signed [`ConsentAnswer`], with the chain of its signer.
-    Answered { answer: Answered, signed: Attested },
+    Answered {
+        answer: Answered,
+        signed: Attested,
+    },
     Refused(ChannelRefusal),
 }
 

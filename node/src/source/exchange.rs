@@ -296,7 +296,8 @@ impl Source {
         let subject = pair;
         let pair = pair.map(|subject| Pair { source: asked.source.clone(), subject });
         let record = evidence_log::refusal(request, pair, code, self.context.now().wall);
-        if let Err(fault) = self.log_refusal(record, subject.map(|subject| (subject, asked, code))).await
+        if let Err(fault) =
+            self.log_refusal(record, subject.map(|subject| (subject, asked, code))).await
         {
             tracing::error!(%fault, "a refusal could not be logged");
             return ExchangeReply::Rejected(Rejection::Unavailable);

@@ -95,7 +95,8 @@ pub(super) fn note(
 ) -> Result<(), StoreError> {
     let at = tx.wall();
     let mut notices = Notices { tx, channel: channel.clone() };
-    let noted = notices.outbox().and_then(|mut outbox| outbox.note(&mut notices, attempt, salt, at));
+    let noted =
+        notices.outbox().and_then(|mut outbox| outbox.note(&mut notices, attempt, salt, at));
     noted.map_err(|fault| {
         tracing::error!(%fault, "a notice could not be written");
         StoreError::Inconsistent { column: Column::NoticeOutbox, what: "a notice is not as it was" }

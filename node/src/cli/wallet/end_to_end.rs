@@ -20,6 +20,7 @@ use wire::{
     Now,
     citizen::{InForce, RecordSubmission, WalletQuery},
     consent::{Attested, Scope, Verdict},
+    notice::{Effect, EffectHow},
 };
 
 use super::*;
@@ -100,7 +101,7 @@ async fn decision(State(face): State<Shared>, body: Body) -> Vec<u8> {
     let signed = Signed::<Decision>::decode(&submission.object, &face.home.network.id).unwrap();
     face.home.take(&signed, &submission);
     let decision = signed.id().into();
-    cbor::to_vec(&DecisionReply { decision, seq: Some(7), status: InForce::Accepted })
+    cbor::to_vec(&DecisionReply { decision, seq: Some(7), status: InForce::Accepted, effect: None })
 }
 
 async fn register(State(face): State<Shared>, body: Body) -> Vec<u8> {
@@ -109,11 +110,24 @@ async fn register(State(face): State<Shared>, body: Body) -> Vec<u8> {
     cbor::to_vec(&face.home.register_of(&query.pair.subject))
 }
 
-async fn deny(State(face): State<Shared>, body: Body) {
+async fn deny(State(face): State<Shared>, body: Body) -> Vec<u8> {
     let mut face = lock(&face);
-    let deny = verified::<Decision>(&face, &read(&body));
+    let submission = read(&body);
+    let deny = verified::<Decision>(&face, &submission);
     assert_eq!(deny.verdict, Verdict::Deny);
+    let id = Signed::<Decision>::decode(&submission.object, &face.home.network.id).unwrap().id();
+    let effect = Effect {
+        decision: id.into(),
+        pair: deny.pair,
+        channel: None,
+        seq: None,
+        how: EffectHow::AtSource,
+        since: NOW,
+        time: NOW,
+        present_consent_excepted: false,
+    };
     face.denied.push(deny.scope);
+    cbor::to_vec(&face.home.sign(effect))
 }
 
 async fn record(
@@ -264,7 +278,10 @@ async fn a_deny_and_a_record_go_straight_to_the_source() {
     desk.set_up().await;
     let url = &desk.url;
     let stopped = desk.run(&format!("stop {LUNCH} --direct {url}")).await;
-    assert!(stopped.text.contains("発効"), "{}", stopped.text);
+    assert!(
+        stopped.text.contains("発効 in force since") && stopped.text.contains("(at the source")
+    );
+    assert_eq!(stopped.json["effect"]["how"], "at-source");
     assert_eq!(lock(&desk.face).denied, [Scope::EVERYTHING]);
 
     let file = desk.path("record.json");
