@@ -1,6 +1,6 @@
 //! A recipient asks for consent, the citizen answers, and the recipient learns only the answer.
 
-use node::wallet_client::WalletClient;
+use node::{provider_client::Question, wallet_client::WalletClient};
 use serde_json::{Value, json};
 use testnet::{
     citizen::{Citizen, nonce, now},
@@ -18,6 +18,9 @@ use crate::{
     world::{ALLERGY, ITEM, Turn, question, run, until},
 };
 
+// Nobody else in these tests permits or denies between these two.
+const SOURCE: &str = "hospital-b";
+const RECIPIENT: &str = "bank";
 const PATH: &str = "/v1/consent-requests";
 
 async fn provider(turn: &Turn, key: &str, method: &str, path: &str, body: &Value) -> Reply {
@@ -29,10 +32,10 @@ async fn provider(turn: &Turn, key: &str, method: &str, path: &str, body: &Value
 }
 
 fn body(citizen: &Citizen, id: Nonce) -> Value {
-    let recipient = roster::service("hospital-a");
+    let recipient = roster::service(RECIPIENT);
     json!({
         "id": id,
-        "source": roster::service("lunch"),
+        "source": roster::service(SOURCE),
         "recipient": recipient,
         "subject": citizen.pair(&recipient).expect("a pair").subject,
         "items": [ITEM],
@@ -44,7 +47,7 @@ fn body(citizen: &Citizen, id: Nonce) -> Value {
 }
 
 async fn state(turn: &Turn, id: Nonce) -> Value {
-    provider(turn, "hospital-a", "GET", &format!("{PATH}/{id}"), &json!({})).await.json()
+    provider(turn, RECIPIENT, "GET", &format!("{PATH}/{id}"), &json!({})).await.json()
 }
 
 async fn until_state(turn: &Turn, id: Nonce, wanted: &str) -> Value {
@@ -52,13 +55,13 @@ async fn until_state(turn: &Turn, id: Nonce, wanted: &str) -> Value {
     state(turn, id).await
 }
 
-/// What the wallet shows of what the hospital asks.
+/// What the wallet shows of what the recipient asks.
 async fn asked(citizen: &Citizen) -> Vec<AskedConsent> {
-    let hospital = roster::service("hospital-a");
-    let query = citizen.wallet.query(&hospital, nonce(), now()).expect("a query");
-    let query = sign(citizen, &hospital, query);
+    let recipient = roster::service(RECIPIENT);
+    let query = citizen.wallet.query(&recipient, nonce(), now()).expect("a query");
+    let query = sign(citizen, &recipient, query);
     let waiting = citizen.home.requests(&query).await.expect("requests");
-    let read = citizen.wallet.read_requests(&hospital, &waiting, &citizen.trust, now());
+    let read = citizen.wallet.read_requests(&recipient, &waiting, &citizen.trust, now());
     read.expect("requests that hold")
 }
 
@@ -74,7 +77,7 @@ fn sign<M: wire::Message>(
 
 fn answer(citizen: &Citizen, asked: &AskedConsent, answer: Answered) -> Attested {
     let unsigned = citizen.wallet.answer(asked, answer, now()).expect("an answer");
-    sign(citizen, &roster::service("hospital-a"), unsigned)
+    sign(citizen, &roster::service(RECIPIENT), unsigned)
 }
 
 async fn until_asked(citizen: &Citizen, count: usize) -> Vec<AskedConsent> {
@@ -85,34 +88,34 @@ async fn until_asked(citizen: &Citizen, count: usize) -> Vec<AskedConsent> {
 #[test]
 fn a_recipient_asks_and_learns_only_the_answer() {
     run(async |mut turn| {
-        turn.start(&["maebashi", "lunch", "hospital-a"]).await;
-        let mut hanako = turn.citizen("hanako", "lunch", "hospital-a").await;
-        let (lunch, hospital) = (roster::service("lunch"), roster::service("hospital-a"));
-        let subject = hanako.pair(&lunch).expect("a pair").subject;
+        turn.start(&["maebashi", SOURCE, RECIPIENT]).await;
+        let mut hanako = turn.citizen("hanako", SOURCE, RECIPIENT).await;
+        let (source, recipient) = (roster::service(SOURCE), roster::service(RECIPIENT));
+        let subject = hanako.pair(&source).expect("a pair").subject;
         let item = ITEM.parse().expect("an item");
-        let put = turn.provider("lunch").put_record(&lunch, &subject, &item, ALLERGY).await;
+        let put = turn.provider(SOURCE).put_record(&source, &subject, &item, ALLERGY).await;
         assert_eq!(put.expect("an answer").status, 204);
-        // The hospital has applied the channel that says whose citizen she is.
-        hanako.until_in_force(&hospital).await.expect("in force");
-        let question = question(&hanako, "lunch", "hospital-a");
+        // The recipient has applied the channel that says whose citizen she is.
+        hanako.until_in_force(&recipient).await.expect("in force");
+        let question = question(&hanako, SOURCE, RECIPIENT);
         assert_eq!(turn.ask(&question).await.status, 403, "nothing is permitted yet");
 
-        // Asked with the home down: it waits at the hospital, across a restart, too.
+        // Asked with the home down: it waits at the recipient, across a restart, too.
         turn.processes.kill("maebashi").expect("it ran");
         let id = nonce();
-        let reply = provider(&turn, "hospital-a", "POST", PATH, &body(&hanako, id)).await;
+        let reply = provider(&turn, RECIPIENT, "POST", PATH, &body(&hanako, id)).await;
         assert_eq!((reply.status, &reply.json()["state"]), (202, &json!("waiting")));
-        let again = provider(&turn, "hospital-a", "POST", PATH, &body(&hanako, id)).await;
+        let again = provider(&turn, RECIPIENT, "POST", PATH, &body(&hanako, id)).await;
         assert_eq!(again.body, reply.body, "the same is one");
-        turn.processes.kill("hospital-a").expect("it ran");
-        turn.start(&["maebashi", "hospital-a"]).await;
+        turn.processes.kill(RECIPIENT).expect("it ran");
+        turn.start(&["maebashi", RECIPIENT]).await;
 
         let shown = until_asked(&hanako, 1).await;
         let request = &shown[0].request;
         assert_eq!((request.id, request.valid_days), (id, 30));
         let permit = shown[0].permit();
         let unsigned = hanako.wallet.permit(&permit, nonce(), now()).expect("a permit");
-        let permit = sign(&hanako, &lunch, unsigned);
+        let permit = sign(&hanako, &source, unsigned);
         hanako.hand_in(&permit).await.expect("accepted");
         let agreed = answer(&hanako, &shown[0], Answered::Agreed);
         hanako.home.answer(&agreed).await.expect("taken");
@@ -122,8 +125,7 @@ fn a_recipient_asks_and_learns_only_the_answer() {
         let told = until_state(&turn, id, "agreed").await;
         assert_eq!(told, json!({ "id": id, "state": "agreed" }), "the answer and nothing else");
         assert!(asked(&hanako).await.is_empty(), "it waits no more");
-        hanako.until_in_force(&lunch).await.expect("in force");
-        let question = crate::world::question(&hanako, "lunch", "hospital-a");
+        hanako.until_in_force(&source).await.expect("in force");
         until("the lease to cover the permit", async || {
             turn.ask(&node::provider_client::Question { id: nonce(), ..question.clone() })
                 .await
@@ -133,7 +135,7 @@ fn a_recipient_asks_and_learns_only_the_answer() {
         .await;
 
         let second = nonce();
-        provider(&turn, "hospital-a", "POST", PATH, &body(&hanako, second)).await;
+        provider(&turn, RECIPIENT, "POST", PATH, &body(&hanako, second)).await;
         let shown = until_asked(&hanako, 1).await;
         let declined = answer(&hanako, &shown[0], Answered::Declined);
         hanako.home.answer(&declined).await.expect("taken");
@@ -148,9 +150,9 @@ async fn bad_requests(turn: &Turn, citizen: &Citizen) {
     let ask = async |change: &dyn Fn(&mut Value)| {
         let mut body = body(citizen, nonce());
         change(&mut body);
-        provider(turn, "hospital-a", "POST", PATH, &body).await
+        provider(turn, RECIPIENT, "POST", PATH, &body).await
     };
-    ask(&|b| b["recipient"] = json!(roster::service("lunch"))).await.is_problem(
+    ask(&|b| b["recipient"] = json!(roster::service(SOURCE))).await.is_problem(
         400,
         "malformed",
         "not a service of this node",
@@ -163,33 +165,33 @@ async fn bad_requests(turn: &Turn, citizen: &Citizen) {
     ask(&|b| b["valid_days"] = json!(0)).await.is_problem(400, "malformed", "days");
     ask(&|b| b["sauce"] = json!(1)).await.is_problem(400, "malformed", "sauce");
     let id = nonce();
-    provider(turn, "hospital-a", "POST", PATH, &body(citizen, id)).await;
+    provider(turn, RECIPIENT, "POST", PATH, &body(citizen, id)).await;
     let mut other = body(citizen, id);
     other["purpose"] = json!("emergency");
-    let reply = provider(turn, "hospital-a", "POST", PATH, &other).await;
+    let reply = provider(turn, RECIPIENT, "POST", PATH, &other).await;
     reply.is_problem(409, "id-reused", "");
     let unknown = format!("{PATH}/{}", nonce());
-    let reply = provider(turn, "hospital-a", "GET", &unknown, &json!({})).await;
+    let reply = provider(turn, RECIPIENT, "GET", &unknown, &json!({})).await;
     reply.is_problem(404, "not-found", "consent request");
     // One request waits now.
     until_asked(citizen, 1).await;
 }
 
 async fn bad_answers(turn: &Turn, citizen: &Citizen) {
-    let hospital = roster::service("hospital-a");
+    let recipient = roster::service(RECIPIENT);
     let shown = until_asked(citizen, 1).await;
     let good = citizen.wallet.answer(&shown[0], Answered::Declined, now()).expect("an answer");
     let forged = |change: &dyn Fn(&mut ConsentAnswer)| {
         let mut answer = ConsentAnswer {
             request: shown[0].id,
-            pair: citizen.pair(&hospital).expect("a pair"),
+            pair: citizen.pair(&recipient).expect("a pair"),
             answer: Answered::Agreed,
             time: now(),
         };
         change(&mut answer);
-        let signer = citizen.signer(&hospital).expect("a key");
+        let signer = citizen.signer(&recipient).expect("a key");
         let signed = Signed::new(answer, &turn.network.id, signer).expect("signed");
-        let chain = citizen.wallet.service(&hospital).expect("a key").chain.clone();
+        let chain = citizen.wallet.service(&recipient).expect("a key").chain.clone();
         Attested { object: signed.bytes().to_vec().into(), chain }
     };
     let foreign = forged(&|answer| answer.pair.subject = ServiceId([7; 32]));
@@ -198,18 +200,18 @@ async fn bad_answers(turn: &Turn, citizen: &Citizen) {
     refused(citizen.home.answer(&unknown).await, 404, "no such consent request");
     let old = forged(&|answer| answer.time = wire::Timestamp(0));
     refused(citizen.home.answer(&old).await, 403, "5 minutes");
-    let mut altered = sign(citizen, &hospital, good);
+    let mut altered = sign(citizen, &recipient, good);
     let end = altered.object.0.len() - 1;
     altered.object.0[end] ^= 1;
     refused(citizen.home.answer(&altered).await, 400, "");
     // Another citizen, at the same recipient, cannot see or answer it.
-    let taro = turn.citizen("taro", "lunch", "hospital-a").await;
+    let taro = turn.citizen("taro", SOURCE, RECIPIENT).await;
     assert!(asked(&taro).await.is_empty());
     let unsigned = taro.wallet.answer(&shown[0], Answered::Agreed, now()).expect("an answer");
-    let theirs = sign(&taro, &hospital, unsigned);
+    let theirs = sign(&taro, &recipient, unsigned);
     refused(taro.home.answer(&theirs).await, 404, "no such consent request");
     // A home hears of answers from wallets, a source from nobody.
-    let source = WalletClient::new(&turn.node("lunch").public_url()).expect("a client");
+    let source = WalletClient::new(&turn.node(SOURCE).public_url()).expect("a client");
     refused(source.answer(&altered).await, 404, "path");
     assert_eq!(asked(citizen).await.len(), 1);
 }
@@ -217,11 +219,11 @@ async fn bad_answers(turn: &Turn, citizen: &Citizen) {
 async fn too_many(turn: &Turn, citizen: &Citizen) {
     // One waits already.
     for _ in 1..consent::asking::WAITING {
-        provider(turn, "hospital-a", "POST", PATH, &body(citizen, nonce())).await;
+        provider(turn, RECIPIENT, "POST", PATH, &body(citizen, nonce())).await;
     }
     until_asked(citizen, consent::asking::WAITING).await;
     let id = nonce();
-    provider(turn, "hospital-a", "POST", PATH, &body(citizen, id)).await;
+    provider(turn, RECIPIENT, "POST", PATH, &body(citizen, id)).await;
     let told = until_state(turn, id, "refused").await;
     assert_eq!(told["reason"], "too-many");
     assert_eq!(asked(citizen).await.len(), consent::asking::WAITING);
