@@ -61,7 +61,7 @@ async fn until_counts(citizen: &Citizen, released: u64, refused: &[(&str, u64)])
 }
 
 async fn ask(turn: &Turn, asked: &Question) -> u16 {
-    turn.ask(&Question { id: nonce(), ..asked.clone() }).await.status
+    turn.ask(&Question { id: nonce(), ..asked.clone() }).await.status.as_u16()
 }
 
 async fn effect(citizen: &mut Citizen, source: &str, decision: DecisionId) -> Effect {
