@@ -13,6 +13,7 @@ use wire::{
 use crate::{
     home::Home,
     net::{Inbound, Protocol},
+    recipient::Recipient,
     source::Source,
 };
 
@@ -21,6 +22,7 @@ use crate::{
 pub struct Roles {
     pub home: Option<Arc<Home>>,
     pub source: Option<Arc<Source>>,
+    pub recipient: Option<Arc<Recipient>>,
 }
 
 impl Roles {
@@ -34,6 +36,12 @@ impl Roles {
             (message @ (ChannelRequest::Push(_) | ChannelRequest::Relay(_)), _, Some(source)) => {
                 source.handle(from, message).await
             }
+            (ChannelRequest::Notices(push), Some(home), _) => home.take_notices(from, push).await,
+            (ChannelRequest::Ask(ask), Some(home), _) => home.take_ask(from, ask).await,
+            (ChannelRequest::Answer(answer), ..) => match &self.recipient {
+                Some(recipient) => recipient.take_answer(from, answer).await,
+                None => ChannelReply::Refused(ChannelRefusal::NotMine),
+            },
             _ => ChannelReply::Refused(ChannelRefusal::NotMine),
         }
     }

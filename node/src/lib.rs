@@ -15,6 +15,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod context;
+pub mod courier;
 pub mod entropy;
 pub mod evidence_log;
 pub mod home;

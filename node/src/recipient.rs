@@ -2,6 +2,8 @@
 //! it got it. A request is durable before it leaves, so that a crash on either side ends in a retry
 //! of the same request and never in a second one.
 
+pub mod asking;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use evidence::record::{PresentationReceived, Record, RefusalReceived, RequestSent};
@@ -14,6 +16,7 @@ use wire::{
 
 use crate::{
     context::{Context, Fault},
+    courier::Courier,
     net::Protocol,
     source::exchange::rejection_code,
     store::{Column, Scan, StoreError, Transaction, TypedRead},
@@ -103,11 +106,14 @@ pub enum Answer {
 
 pub struct Recipient {
     context: Arc<Context>,
+    /// Consent requests on their way to the citizens' homes.
+    asks: Arc<Courier<asking::AsksOwed>>,
 }
 
 impl Recipient {
     pub fn new(context: Arc<Context>) -> Arc<Self> {
-        Arc::new(Self { context })
+        let asks = asking::courier(&context);
+        Arc::new(Self { context, asks })
     }
 
     /// Asks, and waits for the answer. Asked again with the same id, it goes on where it was: a
@@ -358,8 +364,9 @@ impl Recipient {
         Ok(settled.await?.map_err(Fault::from)?)
     }
 
-    /// Sends the receipts that were owed when the node stopped, and goes on until each is noted.
-    pub fn start(self: &Arc<Self>) {
+    /// Sends what was owed when the node stopped: consent requests, and receipts until each is noted.
+    pub fn start(self: &Arc<Self>) -> Result<(), Fault> {
+        asking::resume(&self.asks, &self.context)?;
         let recipient = Arc::clone(self);
         tokio::spawn(async move {
             loop {
@@ -367,6 +374,7 @@ impl Recipient {
                 tokio::time::sleep(OWED_RECEIPTS).await;
             }
         });
+        Ok(())
     }
 
     async fn send_owed_receipts(&self) {

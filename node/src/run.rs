@@ -160,7 +160,8 @@ impl Node {
         network_config.bootstrap = config.bootstrap.clone();
         network_config.directory =
             Some(Arc::new(StoredDirectory { context: Arc::clone(&context) }));
-        let roles = Roles { home: home.clone(), source: source.clone() };
+        let roles =
+            Roles { home: home.clone(), source: source.clone(), recipient: recipient.clone() };
         let (_, identity) = watch::channel(identity);
         let network = Network::start(
             network_config,
@@ -175,10 +176,10 @@ impl Node {
             home.start()?;
         }
         if let Some(source) = &source {
-            source.start();
+            source.start()?;
         }
         if let Some(recipient) = &recipient {
-            recipient.start();
+            recipient.start()?;
         }
 
         let provider = provider::router(provider::Provider {

@@ -36,6 +36,20 @@ pub enum WalletError {
     RegisterOrder,
     #[error("the answer is about another decision than the one that was sent")]
     OtherDecision,
+    #[error("the signed object in the reply is another organisation's")]
+    OtherSigner,
+    #[error("the history in the reply holds a notice of another citizen or channel")]
+    ForeignHistory,
+    #[error("a notice in the reply is not in the batch that the source signed")]
+    NoticeNotSigned,
+    #[error("the history in the reply is not in the order of its channel")]
+    HistoryOrder,
+    #[error("the receipt in the reply is about another citizen or channel, or contradicts itself")]
+    ForeignEffect,
+    #[error("a consent request in the reply is to another citizen or of another recipient")]
+    ForeignRequest,
+    #[error("a consent request in the reply is not in its form: {0}")]
+    Asked(#[source] consent::asking::AskFault),
     #[error("the challenge has run out")]
     ChallengeOver,
     #[error("the status in the reply is of another certificate, or not by its CA's organisation")]

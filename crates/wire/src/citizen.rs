@@ -146,6 +146,8 @@ pub struct DecisionReply {
     /// source, where it holds.
     pub seq: Option<u64>,
     pub status: InForce,
+    /// For a relayed deny: the source's signed [`crate::notice::Effect`], with its chain.
+    pub effect: Option<Attested>,
 }
 
 /// A record a citizen hands in themself, signed by a key of the pair at the source.

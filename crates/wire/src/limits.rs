@@ -29,6 +29,14 @@ pub const CERTIFICATE: usize = 16 * 1024;
 pub const ENTRIES: usize = 512;
 /// Most direct denies or reports carried by one pull.
 pub const PULL_ATTACHMENTS: usize = 256;
+/// Most notices in one batch.
+pub const NOTICES: usize = 256;
+/// Longest text of a consent request, in characters.
+pub const NOTICE_TEXT: usize = 2000;
+/// Longest language tag, in characters.
+pub const LANGUAGE_TAG: usize = 35;
+/// Longest time a consent request may wait for its answer, in milliseconds (30 days).
+pub const CONSENT_REQUEST_MS: u64 = 30 * 24 * 3_600_000;
 /// Most services, addresses or peers in one node descriptor.
 pub const DESCRIPTOR_LIST: usize = 64;
 /// Longest validity of an exchange request, in milliseconds (DESIGN: 120 s).

@@ -14,15 +14,23 @@ use axum::{
 use serde::{Deserialize, Serialize};
 use wire::{
     Bytes, DecisionId, Hash, ItemType, Nonce, OrganisationId, Purpose, ServiceId, ServiceName,
-    Timestamp, cbor, limits,
+    Timestamp, cbor,
+    channel::ChannelRefusal,
+    consent::{Onward, Uses, Window},
+    limits,
 };
+
+const DAY_MS: u64 = 24 * 3_600_000;
 
 use super::{Body, Problem};
 use crate::{
     bundle,
     context::Context,
     metrics,
-    recipient::{Ask, AskError, Outcome, Recipient},
+    recipient::{
+        Ask, AskError, Outcome, Recipient,
+        asking::{ConsentAsk, ConsentAskError, ConsentState},
+    },
     source::{Source, exchange::rejection_code, records},
 };
 
@@ -42,6 +50,8 @@ pub fn router(provider: Provider) -> Router {
         .route("/v1/requests/{id}", get(request_outcome))
         .route("/v1/requests/{id}/present-consent", post(present_consent))
         .route("/v1/requests/{id}/bundle", get(evidence_bundle))
+        .route("/v1/consent-requests", post(consent_request))
+        .route("/v1/consent-requests/{id}", get(consent_request_state))
         .route("/v1/records/{organisation}/{service}/{subject}/{item}", put(put_record))
         .route("/v1/releases", get(releases))
         .route("/v1/leases", get(leases))
@@ -211,6 +221,112 @@ fn presented(id: Nonce, outcome: Outcome) -> Result<Response, Problem> {
         .detail(rejection_code(rejection))
         .about(id)),
     }
+}
+
+/// `POST /v1/consent-requests`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConsentRequestBody {
+    /// Who holds the data.
+    source: ServiceName,
+    /// Which of this node's services asks.
+    recipient: ServiceName,
+    /// The citizen's service id at `recipient`.
+    subject: ServiceId,
+    items: Vec<ItemType>,
+    purpose: Purpose,
+    /// How long the permit shall hold.
+    valid_days: u32,
+    #[serde(default = "unlimited")]
+    uses: Uses,
+    window: Option<Window>,
+    retention_days: Option<u32>,
+    #[serde(default = "forbidden")]
+    onward: Onward,
+    /// What the citizen is shown.
+    text: String,
+    language: String,
+    #[serde(default)]
+    version: u32,
+    /// How long the request may wait for its answer; at most 30 days.
+    #[serde(default = "wait_days")]
+    wait_days: u32,
+    /// Chosen by the caller for a safe retry; made up if left out.
+    id: Option<Nonce>,
+}
+
+fn unlimited() -> Uses {
+    Uses::Unlimited
+}
+
+fn forbidden() -> Onward {
+    Onward::Forbidden
+}
+
+fn wait_days() -> u32 {
+    14
+}
+
+/// How a consent request stands.
+#[derive(Debug, Serialize)]
+struct ConsentStateView {
+    id: Nonce,
+    /// `waiting`, `agreed`, `declined`, `expired`, or `refused` by the citizen's home.
+    state: &'static str,
+    /// Why the home did not take it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<ChannelRefusal>,
+}
+
+impl ConsentStateView {
+    fn of(id: Nonce, state: ConsentState) -> Self {
+        let (state, reason) = match state {
+            ConsentState::Waiting => ("waiting", None),
+            ConsentState::Agreed => ("agreed", None),
+            ConsentState::Declined => ("declined", None),
+            ConsentState::Expired => ("expired", None),
+            ConsentState::Refused(refusal) => ("refused", Some(refusal)),
+        };
+        Self { id, state, reason }
+    }
+}
+
+async fn consent_request(
+    State(provider): State<Provider>,
+    Body(body): Body,
+) -> Result<(StatusCode, Json<ConsentStateView>), Problem> {
+    let recipient = recipient(&provider)?;
+    let body: ConsentRequestBody = serde_json::from_slice(&body).map_err(Problem::malformed)?;
+    let ask = ConsentAsk {
+        source: body.source,
+        recipient: body.recipient,
+        subject: body.subject,
+        items: body.items,
+        purpose: body.purpose,
+        valid_days: body.valid_days,
+        uses: body.uses,
+        window: body.window,
+        retention_days: body.retention_days,
+        onward: body.onward,
+        text: body.text,
+        language: body.language,
+        version: body.version,
+        wait_ms: u64::from(body.wait_days) * DAY_MS,
+        id: body.id,
+    };
+    let (id, state) = recipient.ask_consent(ask).await?;
+    Ok((StatusCode::ACCEPTED, Json(ConsentStateView::of(id, state))))
+}
+
+async fn consent_request_state(
+    State(provider): State<Provider>,
+    Path(id): Path<String>,
+) -> Result<Json<ConsentStateView>, Problem> {
+    let id = id.parse().map_err(Problem::malformed)?;
+    let state = recipient(&provider)?
+        .consent_state(&id)?
+        .ok_or_else(|| Problem::not_found("no consent request with this id"))?;
+    Ok(Json(ConsentStateView::of(id, state)))
 }
 
 async fn evidence_bundle(
@@ -388,6 +504,22 @@ fn source(provider: &Provider) -> Result<&Arc<Source>, Problem> {
 
 fn recipient(provider: &Provider) -> Result<&Arc<Recipient>, Problem> {
     provider.recipient.as_ref().ok_or_else(|| Problem::not_found("this node is no recipient"))
+}
+
+impl From<ConsentAskError> for Problem {
+    fn from(error: ConsentAskError) -> Self {
+        match error {
+            ConsentAskError::Fault(fault) => fault.into(),
+            ConsentAskError::NoHome => {
+                Self::new(StatusCode::CONFLICT, "no-home", "The citizen cannot be asked")
+                    .detail(error)
+            }
+            ConsentAskError::OtherRequest => {
+                Self::new(StatusCode::CONFLICT, "id-reused", "This id names another request")
+            }
+            ConsentAskError::Malformed(_) | ConsentAskError::NotOurs => Self::malformed(error),
+        }
+    }
 }
 
 impl From<AskError> for Problem {

@@ -66,6 +66,10 @@ pub fn router(public: Public) -> Router {
             .route("/wallet/decision", post(decision))
             .route("/wallet/key", post(key))
             .route("/wallet/register", post(register))
+            .route("/wallet/history", post(history))
+            .route("/wallet/requests", post(requests))
+            .route("/wallet/answer", post(answer))
+            .route("/wallet/effect", post(effect))
             .route("/ca/status", post(certificate_status));
     }
     if public.source.is_some() {
@@ -133,11 +137,31 @@ async fn certificate_status(State(public): State<Public>, body: Body) -> Result<
     Ok(Cbor::of(&status))
 }
 
-async fn deny(State(public): State<Public>, body: Body) -> Result<StatusCode, Problem> {
+async fn history(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+    let history = home(&public)?.history(read::<Attested>(&body)?).await?;
+    Ok(Cbor::of(&history))
+}
+
+async fn requests(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+    let waiting = home(&public)?.requests(read::<Attested>(&body)?).await?;
+    Ok(Cbor::of(&waiting))
+}
+
+async fn answer(State(public): State<Public>, body: Body) -> Result<StatusCode, Problem> {
+    home(&public)?.answer(read::<Attested>(&body)?).await?;
+    Ok(StatusCode::OK)
+}
+
+async fn effect(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+    let effect = home(&public)?.effect(read::<Attested>(&body)?).await?;
+    Ok(Cbor::of(&effect))
+}
+
+async fn deny(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
     let source =
         public.source.as_ref().ok_or_else(|| Problem::not_found("this node is no source"))?;
-    source.take_direct_deny(read::<Attested>(&body)?).await?;
-    Ok(StatusCode::OK)
+    let effect = source.take_direct_deny(read::<Attested>(&body)?).await?;
+    Ok(Cbor::of(&effect))
 }
 
 async fn record(State(public): State<Public>, body: Body) -> Result<StatusCode, Problem> {
@@ -149,6 +173,10 @@ impl From<SubmissionError> for Problem {
     fn from(error: SubmissionError) -> Self {
         match error {
             SubmissionError::Fault(fault) => fault.into(),
+            SubmissionError::Unknown(what) => Self::not_found(what),
+            SubmissionError::NotYet => {
+                Self::new(StatusCode::CONFLICT, "not-yet", "Not in force yet").detail(error)
+            }
             SubmissionError::Malformed(_)
             | SubmissionError::Admission(consent::AdmissionError::Envelope(_)) => {
                 Self::malformed(error)

@@ -2,9 +2,11 @@
 //! `wallet`; here are its directory, its keys, the calls to nodes, and plain words.
 
 mod arguments;
+mod asking;
 mod certify;
 mod decide;
 mod directory;
+mod history;
 mod json;
 mod keys;
 mod phones;
@@ -21,7 +23,8 @@ use wallet::{Home, Wallet, WalletError};
 use wire::{Nonce, ServiceName, Signed, Signer, Timestamp, Unsigned, membership::Role};
 
 pub use arguments::{
-    DenyArgs, KeyCommand, PermitArgs, PresentArgs, RecordCommand, WalletArgs, WalletCommand,
+    AnswerArgs, AnswerWord, DenyArgs, KeyCommand, PermitArgs, PresentArgs, RecordCommand, WalletArgs,
+    WalletCommand,
 };
 use directory::{KeyName, WalletDirectory};
 use keys::WalletKeys;
@@ -106,6 +109,10 @@ async fn execute(
             let now = session.now();
             Ok(Report { text: words::register(&view, now), json: json::register(&view, now) })
         }
+        WalletCommand::History { service } => session.history(&service).await,
+        WalletCommand::Requests { service } => session.requests(&service).await,
+        WalletCommand::Answer(args) => session.answer(&args).await,
+        WalletCommand::Effect { source, decision } => session.effect(&source, decision).await,
         WalletCommand::Show => session.show(),
         WalletCommand::Record(RecordCommand::Put { source, item, file, url }) => {
             let client = WalletClient::new(&url)?;

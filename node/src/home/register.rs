@@ -1,7 +1,7 @@
 //! The consent register (同意台帳): what wallets hand in, and what they read back.
 
 use consent::{
-    AdmissionError, AdmittedCollapse, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, PairState,
+    AdmissionError, AdmittedCollapse, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, HomeEntry, PairState,
     PairThread, Run,
     admission::ReadDecision,
     home::{Accepted, HomeChannel, HomeError, collapse_due, in_force, in_force_for},
@@ -41,8 +41,19 @@ pub enum SubmissionError {
     OutOfTime,
     #[error("the certificate is for another service id than the request names")]
     OtherCitizen,
+    #[error("{0}")]
+    Unknown(&'static str),
+    #[error("the decision is durable here and on its way; the source is not bound by it yet")]
+    NotYet,
     #[error(transparent)]
     Fault(#[from] Fault),
+}
+
+/// Who signed a query that was checked.
+pub(super) struct SignedQuery {
+    pub key: wire::KeyHash,
+    /// Id of the signed query.
+    pub id: wire::Hash,
 }
 
 impl From<HomeError> for SubmissionError {
@@ -142,12 +153,12 @@ impl Home {
         let source = pair.source.organisation();
         let message = ChannelRequest::Relay(deny);
         match self.context.ask(&source, Protocol::Channel, &message).await? {
-            ChannelReply::Relayed => {
+            ChannelReply::Relayed(effect) => {
                 let status = InForce::Acknowledged(self.context.now().wall);
-                Ok(DecisionReply { decision, seq: None, status })
+                Ok(DecisionReply { decision, seq: None, status, effect: Some(effect) })
             }
             ChannelReply::Refused(refusal) => Err(Fault::Refused(refusal)),
-            ChannelReply::Applied(_) | ChannelReply::Pulled(_) => Err(Fault::Protocol),
+            _ => Err(Fault::Protocol),
         }
     }
 
@@ -216,28 +227,10 @@ impl Home {
     /// The register of one pair, for whoever holds a key certified for it.
     pub async fn register(&self, query: Attested) -> Result<PairRegister, SubmissionError> {
         let trust = self.context.live_trust()?;
+        let (query, _) =
+            self.check_query(&trust, &query, |query: &WalletQuery| (&query.pair, query.time))?;
+        let pair = &query.pair;
         let at = self.context.now();
-        let now = at.wall;
-        let (query, chain) = trust::verify_signed::<WalletQuery>(
-            &query,
-            trust::CertificateKind::Service,
-            &trust,
-            now,
-        )
-        .map_err(AdmissionError::from)?;
-        let WalletQuery { pair, time, .. } = query.message();
-        let theirs = match chain.subject() {
-            LeafSubject::Service { service, subject } => {
-                *service == pair.source && *subject == pair.subject
-            }
-            _ => false,
-        };
-        if !theirs {
-            return Err(SubmissionError::OtherCitizen);
-        }
-        if time.ms_since(now).max(now.ms_since(*time)) > QUERY_WINDOW_MS {
-            return Err(SubmissionError::OutOfTime);
-        }
         let channel = self.channel(pair);
         let state = self.pair_state(&channel, &pair.subject)?;
         let read = self.context.committer.read();
@@ -248,7 +241,7 @@ impl Home {
             .unwrap_or_default();
         let mut entries = Vec::with_capacity(thread.seqs.len());
         for seq in thread.seqs {
-            let row: consent::HomeEntry = read
+            let row: HomeEntry = read
                 .read(Column::HomeEntries, &entry_key(&channel, seq))
                 .map_err(Fault::from)?
                 .ok_or(Fault::Channel(consent::StoreFault(format!("entry {seq} is missing"))))?;
@@ -268,11 +261,43 @@ impl Home {
         Ok(stored.unwrap_or_else(new))
     }
 
-    fn channel(&self, pair: &Pair) -> ChannelId {
+    /// Checks something signed by a key certified for the pair that it names, made just now.
+    pub(super) fn check_query<M: wire::Message>(
+        &self,
+        trust: &trust::Trust,
+        query: &Attested,
+        names: impl Fn(&M) -> (&Pair, wire::Timestamp),
+    ) -> Result<(M, SignedQuery), SubmissionError> {
+        let now = self.context.now().wall;
+        let kind = trust::CertificateKind::Service;
+        let (query, chain) =
+            trust::verify_signed::<M>(query, kind, trust, now).map_err(AdmissionError::from)?;
+        let signed = SignedQuery { key: chain.key(), id: query.id() };
+        let (pair, time) = names(query.message());
+        let theirs = match chain.subject() {
+            LeafSubject::Service { service, subject } => {
+                *service == pair.source && *subject == pair.subject
+            }
+            _ => false,
+        };
+        if !theirs {
+            return Err(SubmissionError::OtherCitizen);
+        }
+        if time.ms_since(now).max(now.ms_since(time)) > QUERY_WINDOW_MS {
+            return Err(SubmissionError::OutOfTime);
+        }
+        Ok((query.into_message(), signed))
+    }
+
+    pub(super) fn channel(&self, pair: &Pair) -> ChannelId {
         ChannelId { home: self.context.organisation.clone(), source: pair.source.clone() }
     }
 
-    fn pair_state(&self, channel: &ChannelId, subject: &ServiceId) -> Result<PairState, Fault> {
+    pub(super) fn pair_state(
+        &self,
+        channel: &ChannelId,
+        subject: &ServiceId,
+    ) -> Result<PairState, Fault> {
         let read = self.context.committer.read();
         Ok(read.read(Column::HomePairs, &subject_key(channel, subject))?.unwrap_or_default())
     }
@@ -327,13 +352,22 @@ impl Home {
         Err(error)
     }
 
-    fn reply(&self, channel: &ChannelId, accepted: &Accepted) -> Result<DecisionReply, Fault> {
-        let entry = &accepted.entry;
-        let id = entry.decision.unwrap_or(wire::DecisionId(entry.entry.hash().0));
+    /// Whether an entry is in force, as this home knows it: the one answer of replies and receipts.
+    pub(super) fn standing(
+        &self,
+        channel: &ChannelId,
+        entry: &HomeEntry,
+    ) -> Result<InForce, Fault> {
         let home = self.home_channel(&*self.context.committer.read(), channel)?;
         let state = self.pair_state(channel, &entry.entry.subject)?;
         let status = in_force(entry, &home, &self.run, self.context.now());
-        let status = in_force_for(&state, &channel.home, status);
-        Ok(DecisionReply { decision: id, seq: Some(entry.entry.seq), status })
+        Ok(in_force_for(&state, &channel.home, status))
+    }
+
+    fn reply(&self, channel: &ChannelId, accepted: &Accepted) -> Result<DecisionReply, Fault> {
+        let entry = &accepted.entry;
+        let id = entry.decision.unwrap_or(wire::DecisionId(entry.entry.hash().0));
+        let status = self.standing(channel, entry)?;
+        Ok(DecisionReply { decision: id, seq: Some(entry.entry.seq), status, effect: None })
     }
 }

@@ -211,7 +211,7 @@ impl Channels {
                 }
                 return Err(Fault::Refused(refusal));
             }
-            ChannelReply::Applied(_) | ChannelReply::Relayed => return Err(Fault::Protocol),
+            _ => return Err(Fault::Protocol),
         };
         let home = context.network()?.member(&channel.id.home).await?;
         let trust = context.live_trust()?;

@@ -7,6 +7,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use consent::{
     PairState, UseCount,
     lease::{Lease, NoLease},
+    notices::{Attempt, AttemptOutcome},
 };
 use exchange::{
     Authentic, Committed, Declined, Evaluated, Prepared, PresentConsent, Previous, Received,
@@ -23,7 +24,7 @@ use wire::{
     ids::Pair,
 };
 
-use super::{Source, channels, records};
+use super::{Source, channels, notices, records};
 use crate::{
     channel_store::{links_prefix, source_pair},
     context::Fault,
@@ -220,7 +221,8 @@ impl Source {
         prepared: Prepared,
     ) -> Result<Result<Committed, Declined>, Fault> {
         let source = Arc::clone(self);
-        self.committed(move |tx| {
+        let salt = Nonce(self.context.entropy.array());
+        let committed = self.committed(move |tx| {
             let facts = source.facts(tx, &request, tx.now())?;
             let request = request.request;
             let committed = match prepared.commit(&facts.view()) {
@@ -228,6 +230,8 @@ impl Source {
                 Err(declined) => return Ok(Err(declined)),
             };
             if let Some(write) = committed.write() {
+                let release = &write.released.release;
+                notices::note(tx, &release.channel, released(release, request.request()), salt)?;
                 let record =
                     evidence::record::Record::new(&write.released.release, write.released.time);
                 let log_index = tx.log(&record);
@@ -248,8 +252,14 @@ impl Source {
                 tx.write(Column::ReleaseIds, request.id().0, &(&asked.recipient, asked.id));
             }
             Ok(Ok(committed))
-        })
-        .await
+        });
+        let committed = committed.await;
+        if let Ok(Ok(committed)) = &committed
+            && let Some(write) = committed.write()
+        {
+            self.notices.wake(&write.released.release.channel);
+        }
+        committed
     }
 
     async fn commit_resend(
@@ -333,10 +343,12 @@ impl Source {
         tracing::info!(recipient = %asked.recipient, source = %asked.source, reason = code, "refused");
         let now = self.context.now().wall;
         let linked = || self.linked(&*self.context.committer.read(), asked, now).ok().flatten();
-        let pair = subject.or_else(linked);
-        let pair = pair.map(|subject| Pair { source: asked.source.clone(), subject });
+        let subject = subject.or_else(linked);
+        let pair = subject.map(|subject| Pair { source: asked.source.clone(), subject });
         let record = evidence_log::refusal(request, pair, code, self.context.now().wall);
-        if let Err(fault) = self.context.log(record).await {
+        if let Err(fault) =
+            self.log_refusal(record, subject.map(|subject| (subject, asked, code))).await
+        {
             tracing::error!(%fault, "a refusal could not be logged");
             return ExchangeReply::Rejected(Rejection::Unavailable);
         }
@@ -362,6 +374,40 @@ impl Source {
         let now = self.context.now().wall;
         let admitted = PresentConsent::admit(request, &state, trust, self.status_age_ms, now);
         Ok(admitted.map(|present| Some(Arc::new(present))))
+    }
+
+    /// Logs a refusal, and owes its notice to the home of the citizen, if they are known.
+    async fn log_refusal(
+        &self,
+        record: evidence::record::Record,
+        about: Option<(ServiceId, &Request, &'static str)>,
+    ) -> Result<(), Fault> {
+        let salt = Nonce(self.context.entropy.array());
+        let notice = about.and_then(|(subject, asked, code)| {
+            let outcome = AttemptOutcome::Refused(code.parse().ok()?);
+            let attempt = Attempt {
+                subject,
+                recipient: asked.recipient.clone(),
+                items: asked.items.clone(),
+                purpose: asked.purpose.clone(),
+                outcome,
+            };
+            Some((asked.source.clone(), attempt))
+        });
+        let logged = self.context.commit(move |tx| {
+            tx.log(&record);
+            let Some((source, attempt)) = notice else { return Ok::<_, StoreError>(None) };
+            let Some(home) = source_pair(tx, &source, &attempt.subject)?.home else {
+                return Ok(None);
+            };
+            let channel = ChannelId { home, source };
+            notices::note(tx, &channel, attempt, salt)?;
+            Ok(Some(channel))
+        });
+        if let Some(channel) = logged.await?? {
+            self.notices.wake(&channel);
+        }
+        Ok(())
     }
 
     fn facts(
@@ -543,6 +589,20 @@ fn opens(
             && standing.scope.recipient == Recipient::Service(asked.recipient.clone())
             && pair.key_stands(id, standing, at).is_ok()
     }))
+}
+
+/// What the citizen's home hears of a release.
+fn released(release: &evidence::record::Release, asked: &Request) -> Attempt {
+    Attempt {
+        subject: release.pair.subject,
+        recipient: release.recipient.clone(),
+        items: release.items.clone(),
+        purpose: asked.purpose.clone(),
+        outcome: AttemptOutcome::Released {
+            request: release.request_id,
+            permits: release.permits.clone(),
+        },
+    }
 }
 
 /// The label under which a rejection is counted.

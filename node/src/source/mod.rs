@@ -3,6 +3,7 @@
 
 pub mod channels;
 pub mod exchange;
+mod notices;
 pub mod records;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -11,15 +12,17 @@ use consent::{admission::ReadDecision, source::accept_direct_deny};
 use serde::Serialize;
 use trust::member::Member;
 use wire::{
-    Bytes, Hash, Nonce, OrganisationId, ServiceName, Signer, Timestamp,
+    Bytes, DecisionId, Hash, Nonce, OrganisationId, ServiceName, Signer, Timestamp,
     channel::{ChannelId, ChannelRefusal, ChannelReply, ChannelRequest},
     consent::Attested,
+    notice::{Effect, EffectHow},
     registry::MessageType,
 };
 
 use crate::{
-    channel_store::{SourceChannelStore, source_pair},
+    channel_store::{SourceChannelStore, source_pair, store_fault},
     context::{Context, Fault},
+    courier::Courier,
     evidence_log,
     home::register::SubmissionError,
     rate::RateLimit,
@@ -28,6 +31,7 @@ use crate::{
 
 pub use channels::Channels;
 pub use exchange::{StoredRelease, release_key};
+use notices::NoticesOwed;
 
 /// The key that signs one service's credentials, and its chain.
 pub struct CredentialKey {
@@ -41,6 +45,8 @@ pub struct Source {
     credentials: BTreeMap<ServiceName, CredentialKey>,
     /// How many exchange messages each member may send.
     rate: RateLimit<OrganisationId>,
+    /// Notices on their way to the citizens' homes.
+    notices: Arc<Courier<NoticesOwed>>,
     /// How old the certificate status of a present-consent may be.
     status_age_ms: u64,
 }
@@ -71,11 +77,13 @@ impl Source {
     ) -> Arc<Self> {
         let channels = Channels::new(Arc::clone(&context));
         let rate = RateLimit::new(MESSAGES_PER_SECOND, 2 * MESSAGES_PER_SECOND);
-        Arc::new(Self { context, channels, credentials, rate, status_age_ms })
+        let notices = notices::courier(&context);
+        Arc::new(Self { context, channels, credentials, rate, notices, status_age_ms })
     }
 
-    pub fn start(&self) {
+    pub fn start(&self) -> Result<(), Fault> {
         self.channels.start();
+        notices::resume(&self.notices, &self.context)
     }
 
     /// Channel messages that are for a source.
@@ -83,19 +91,23 @@ impl Source {
         match message {
             ChannelRequest::Push(push) => self.channels.take_push(from, push).await,
             ChannelRequest::Relay(deny) => match self.take_direct_deny(deny).await {
-                Ok(()) => ChannelReply::Relayed,
+                Ok(effect) => ChannelReply::Relayed(effect),
                 Err(SubmissionError::Fault(_)) => {
                     ChannelReply::Refused(ChannelRefusal::Unavailable)
                 }
                 Err(_) => ChannelReply::Refused(ChannelRefusal::Malformed),
             },
-            ChannelRequest::Pull(_) => ChannelReply::Refused(ChannelRefusal::NotMine),
+            _ => ChannelReply::Refused(ChannelRefusal::NotMine),
         }
     }
 
     /// A deny that a wallet handed straight in, or a municipal node relayed: when this returns it is
-    /// durable, and no evaluation from before it can commit a release any more.
-    pub async fn take_direct_deny(&self, submission: Attested) -> Result<(), SubmissionError> {
+    /// durable, and no evaluation from before it can commit a release any more. Gives the signed
+    /// receipt (発効証明) of that.
+    pub async fn take_direct_deny(
+        &self,
+        submission: Attested,
+    ) -> Result<Attested, SubmissionError> {
         let context = &self.context;
         let trust = context.live_trust()?;
         let read = ReadDecision::read(&submission, trust.network())?;
@@ -120,9 +132,11 @@ impl Source {
                 return Err(error.into());
             }
         };
+        let decision = DecisionId::from(Hash(id.0));
         // It goes to the pair's home with the next pull, as soon as there is one.
-        let home = state.home.clone().unwrap_or_else(|| context.organisation.clone());
-        let channel = ChannelId { home, source: pair.source };
+        let known = state.home.clone();
+        let home = known.clone().unwrap_or_else(|| context.organisation.clone());
+        let channel = ChannelId { home, source: pair.source.clone() };
         let id = channel.clone();
         let taken = context
             .commit(move |tx| {
@@ -135,14 +149,27 @@ impl Source {
                     store.tx.log(&evidence::record::Record::new(&accepted, now));
                     store.tx.hurry_checkpoint();
                 }
-                Ok::<_, consent::StoreFault>(())
+                let known = store.tx.read(Column::Effects, &decision.0).map_err(store_fault)?;
+                let since = known.unwrap_or(now);
+                store.tx.write(Column::Effects, decision.0, &since);
+                Ok::<Timestamp, consent::StoreFault>(since)
             })
             .await?;
-        taken.map_err(Fault::from)?;
+        let since = taken.map_err(Fault::from)?;
         if let Some(channel) = self.channels.channel(&channel) {
             channel.pull_now(self.context.now());
         }
-        Ok(())
+        let effect = Effect {
+            decision,
+            pair,
+            channel: known.map(|_| channel),
+            seq: None,
+            how: EffectHow::AtSource,
+            since,
+            time: context.now().wall,
+            present_consent_excepted: false,
+        };
+        Ok(context.attest(effect).await?)
     }
 
     /// A page of what was released, in the order of request ids.

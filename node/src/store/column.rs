@@ -93,6 +93,38 @@ columns! {
     /// `consent::UseCount`.
     Uses = "uses",
 
+    /// Source: where a channel's notices stand. Key: channel. Value: `consent::notices::Outbox`.
+    NoticeStates = "notice-states",
+    /// Source: notices that the home has not got. Key: channel, `u64` seq. Value:
+    /// `wire::notice::Notice`.
+    NoticeOutbox = "notice-outbox",
+    /// Source: refusals among them that may still be counted up. Key: channel, service id, `text`
+    /// recipient service, hash of what was refused and why. Value: `u64` seq.
+    NoticeOpen = "notice-open",
+    /// Source: since when a deny that was handed straight in is in force. Key: decision id. Value:
+    /// `wire::Timestamp`.
+    Effects = "effects",
+    /// Home: what happened to its citizens at sources. Key: channel, service id, `u64` seq. Value:
+    /// `home::notices::StoredNotice`.
+    Notices = "notices",
+    /// Home: the batches in which notices came, as the sources signed them. Key: channel, `u64` seq
+    /// of the first. Value: `home::notices::StoredBatch`.
+    NoticeBatches = "notice-batches",
+    /// Home: consent requests of its citizens. Key: `text` recipient service, service id there, the
+    /// request's id (chosen by the recipient). Value: `home::asking::StoredAsk`.
+    ConsentAsks = "consent-asks",
+    /// Home: answers that a recipient has not got. Key: `text` recipient organisation, id of the
+    /// signed request. Value: `wire::consent::Attested`.
+    ConsentAnswerOutbox = "consent-answer-outbox",
+    /// Recipient: consent requests it made. Key: request id. Value:
+    /// `recipient::asking::StoredConsentRequest`.
+    ConsentRequests = "consent-requests",
+    /// Recipient: where a consent request is by what was signed. Key: id of the signed request.
+    /// Value: the request's id.
+    ConsentRequestIds = "consent-request-ids",
+    /// Recipient: those that a home has not got. Key: `text` home, request id. Value: the request id.
+    ConsentRequestOutbox = "consent-request-outbox",
+
     /// Evidence log: the records, which may be erased. Key: `u64` index. Value: record and salt.
     LogRecords = "log-records",
     /// Evidence log: hashes of complete subtrees (RFC 6962), which stay. Key: `u64` level, `u64`
@@ -139,7 +171,9 @@ mod tests {
     /// taken away.
     const NAMES: &str = "meta home-channels home-entries home-pairs home-threads home-map source-channels \
         source-entries source-pairs source-threads source-map source-links direct-denies \
-        statements grants records receipt-outbox requests releases release-ids uses log-records log-nodes log-state \
+        statements grants records receipt-outbox requests releases release-ids uses notice-states notice-outbox notice-open \
+        effects notices notice-batches consent-asks consent-answer-outbox consent-requests \
+        consent-request-ids consent-request-outbox log-records log-nodes log-state \
         checkpoints citizens service-keys proofing challenges certificates certificate-standing directory";
 
     #[test]

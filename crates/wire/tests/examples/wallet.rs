@@ -96,7 +96,9 @@ fn register() -> Vec<Example> {
         nonce: nonce(11),
         time: NOON,
     };
-    let reply = |status| DecisionReply { decision: id, seq: Some(12), status };
+    let reply = |status| DecisionReply { decision: id, seq: Some(12), status, effect: None };
+    let effect = Some(attested(&super::notice::effect()));
+    let relayed = DecisionReply { seq: None, effect, ..reply(InForce::Acknowledged(NOON)) };
     let empty = RecordSubmission { content: Bytes(vec![]), ..record.clone() };
     vec![
         signed("signed-wallet-query", "full", &query),
@@ -111,6 +113,7 @@ fn register() -> Vec<Example> {
         plain("pair-register", "minimal", &PairRegister { entries: vec![] }),
         plain("decision-reply", "accepted", &reply(InForce::Accepted)),
         plain("decision-reply", "acknowledged", &reply(InForce::Acknowledged(NOON))),
+        plain("decision-reply", "relayed", &relayed),
         plain("decision-reply", "leases-lapsed", &reply(InForce::LeasesLapsed(NOON))),
         plain("decision-reply", "unreadable", &reply(InForce::Unreadable(NOON))),
         signed("signed-record-submission", "full", &record),

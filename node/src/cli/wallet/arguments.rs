@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use wire::{
-    DecisionId, ItemType, KeyHash, NetworkId, Purpose, ServiceName,
+    DecisionId, Hash, ItemType, KeyHash, NetworkId, Purpose, ServiceName,
     consent::{Items, PurposeScope, Recipient},
 };
 
@@ -64,6 +64,20 @@ pub enum WalletCommand {
     Status { source: ServiceName },
     /// Show what stands at a source, and whether it is in force (発効).
     Register { source: ServiceName },
+    /// Show who looked at what at a source, when, and whether it was released or refused.
+    History {
+        #[arg(long)]
+        service: ServiceName,
+    },
+    /// Show what a recipient asks you to permit.
+    Requests {
+        #[arg(long)]
+        service: ServiceName,
+    },
+    /// Answer a recipient's request; agreeing signs the permit that it asks for.
+    Answer(AnswerArgs),
+    /// Get the receipt that a decision is in force (発効証明), and keep it.
+    Effect { source: ServiceName, decision: DecisionId },
     /// Show what this wallet holds.
     Show,
     /// Records you hand in yourself.
@@ -155,6 +169,29 @@ impl DenyArgs {
             purpose: self.purpose.clone().map_or(PurposeScope::Any, PurposeScope::Code),
         }
     }
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct AnswerArgs {
+    /// The request's id, as `requests` shows it.
+    pub id: Hash,
+    #[arg(value_enum)]
+    pub answer: AnswerWord,
+    /// The recipient's service.
+    #[arg(long)]
+    pub service: ServiceName,
+    /// A deny that shall no longer stand against the permit; several times for several.
+    #[arg(long = "reopen")]
+    pub reopen: Vec<DecisionId>,
+    /// Agree although denies stand that were not named: what they cover stays refused.
+    #[arg(long)]
+    pub leave_denies: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AnswerWord {
+    Agree,
+    Decline,
 }
 
 #[derive(Debug, Clone, Subcommand)]

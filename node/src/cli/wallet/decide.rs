@@ -28,19 +28,29 @@ impl Session<'_> {
     }
 
     pub(super) async fn permit(&mut self, args: &PermitArgs) -> anyhow::Result<Report> {
-        let draft = permit_draft(args);
+        self.permit_as(permit_draft(args), &args.reopen, args.leave_denies, args.dry_run).await
+    }
+
+    /// Says what a permit would mean, signs it unless denies that were not named stand in its way, and
+    /// hands it in.
+    pub(super) async fn permit_as(
+        &mut self,
+        draft: PermitDraft,
+        reopen: &[DecisionId],
+        leave_denies: bool,
+        dry_run: bool,
+    ) -> anyhow::Result<Report> {
         let view = self.register(&draft.source).await?;
-        if let Some(unknown) = args.reopen.iter().find(|id| !view.pair().knows_deny(id)) {
+        if let Some(unknown) = reopen.iter().find(|id| !view.pair().knows_deny(id)) {
             bail!("no deny {unknown} stands at {}", draft.source);
         }
         let covering = view.denies_a_permit_would_reopen(&draft);
-        let standing: Vec<_> =
-            covering.iter().copied().filter(|id| !args.reopen.contains(id)).collect();
+        let standing: Vec<_> = covering.iter().copied().filter(|id| !reopen.contains(id)).collect();
         let allowed = view.leaves_allowed_by(&draft);
         let mut text = draft.notice.text.clone();
-        if !args.reopen.is_empty() {
+        if !reopen.is_empty() {
             text += "These denies will no longer stand against it:\n";
-            text += &words::denies(&view, &args.reopen);
+            text += &words::denies(&view, reopen);
         }
         if !standing.is_empty() {
             text += "These denies still stand against it; each needs --reopen:\n";
@@ -53,12 +63,12 @@ impl Session<'_> {
             text += &format!("So it allows only {}.\n", leaves.join(", "));
         }
         let mut json = json!({ "allows": leaves, "denies_standing": standing });
-        if args.dry_run {
+        if dry_run {
             return Ok(Report { text, json });
         }
         // A deny stands until a permit names it, and only the citizen says which ones they saw. A
         // permit that could never come to life is not signed at all.
-        if !standing.is_empty() && (leaves.is_empty() || !args.leave_denies) {
+        if !standing.is_empty() && (leaves.is_empty() || !leave_denies) {
             bail!(
                 "{text}Nothing was signed. Name each deny that you saw and want to lift with \
                  --reopen ID, or let them stand with --leave-denies."
@@ -103,12 +113,11 @@ impl Session<'_> {
         let signed = self.sign(&draft.source, unsigned)?;
         let id = DecisionId::from(signed.id());
         let deny = self.wallet.attest_with_service_key(&draft.source, &signed)?;
-        client.deny_direct(&deny).await?;
+        let receipt = client.deny_direct(&deny).await?;
+        let (text, json) = self.keep_direct_effect(&draft.source, &id, &receipt)?;
         Ok(Report {
-            text: format!(
-                "denied {says}\ndeny {id}: 発効 in force at the source, which tells your home next\n"
-            ),
-            json: json!({ "decision": id, "direct": true }),
+            text: format!("denied {says}\ndeny {id}: {text}\n"),
+            json: json!({ "decision": id, "direct": true, "effect": json }),
         })
     }
 
