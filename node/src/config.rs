@@ -83,6 +83,8 @@ pub struct Config {
     pub jpki: Option<Jpki>,
     #[serde(default)]
     pub log_level: LogLevel,
+    #[serde(default)]
+    pub witnesses: Witnesses,
 
     /// Where the file lies; not a key of it.
     #[serde(skip)]
@@ -108,6 +110,21 @@ pub struct Jpki {
     /// An older CRL is as good as none: nobody is enrolled.
     #[serde(default = "default_crl_max_age_hours")]
     pub crl_max_age_hours: u32,
+}
+
+/// Who watches over this node's log. What is left out follows from the number of municipalities.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Witnesses {
+    /// How many must cosign before something counts as accepted.
+    #[serde(default)]
+    pub cosign: Option<usize>,
+    /// How many must answer before the node serves; together with `cosign` more than there are.
+    #[serde(default)]
+    pub start: Option<usize>,
+    /// Testnets only: no witnesses, so that an old backup goes unnoticed.
+    #[serde(default)]
+    pub off: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -239,6 +256,8 @@ impl Config {
             "number_key",
             "only a home may hold the single key of the number function",
         )?;
+        let numbers = self.witnesses.cosign.is_some() || self.witnesses.start.is_some();
+        need(!(self.witnesses.off && numbers), "witnesses.off", "leaves nothing to be numbered")?;
         let lease = SHORTEST_LEASE_MS..=LONGEST_LEASE_MS;
         need(
             lease.contains(&self.lease_ms),

@@ -10,15 +10,18 @@ use wire::{
     channel::{ChannelHead, ChannelId, ChannelRefusal, HeadStatement},
     consent::Attested,
     membership::NodeIdentity,
+    witness::WitnessRefused,
 };
 
 use crate::{
     clock::Clock,
     entropy::Entropy,
+    evidence_log,
     metrics::Metrics,
     net::{NetError, Network, Protocol},
     rate::RateLimit,
     store::{CommitError, Committer, StoreError, Transaction, log::Record},
+    witness::{NotServing, OwnLog},
 };
 
 pub struct Context {
@@ -38,6 +41,8 @@ pub struct Context {
     /// ever. The rest is counted in the metrics.
     attempts: RateLimit<()>,
     trust: RwLock<Arc<Trust>>,
+    /// Who watches over this node's log.
+    own_log: Arc<OwnLog>,
     network: OnceLock<Network>,
 }
 
@@ -60,6 +65,10 @@ pub enum Fault {
     TrustExpired,
     #[error("the other node does not serve this now: {0:?}")]
     Refused(ChannelRefusal),
+    #[error("a witness does not serve this now: {0:?}")]
+    Witness(WitnessRefused),
+    #[error(transparent)]
+    NotServing(#[from] NotServing),
     #[error("a task of this node failed; nothing of it was done")]
     Failed,
     #[error("the node is stopping")]
@@ -78,6 +87,7 @@ pub struct Parts {
     pub identity: NodeIdentity,
     pub metrics: Metrics,
     pub trust: Trust,
+    pub own_log: Arc<OwnLog>,
 }
 
 impl Context {
@@ -94,6 +104,7 @@ impl Context {
             metrics: parts.metrics,
             attempts: RateLimit::new(10, 100),
             trust: RwLock::new(Arc::new(parts.trust)),
+            own_log: parts.own_log,
             network: OnceLock::new(),
         })
     }
@@ -123,6 +134,34 @@ impl Context {
 
     pub fn network(&self) -> Result<&Network, Fault> {
         self.network.get().ok_or(Fault::Stopping)
+    }
+
+    pub fn own_log(&self) -> &Arc<OwnLog> {
+        &self.own_log
+    }
+
+    /// Whether this node may serve more than its witness role, and if not why.
+    pub fn serving(&self) -> Result<(), NotServing> {
+        self.own_log.serving()
+    }
+
+    /// Whether a witness knows more of this node's past than the node itself.
+    pub fn lost_its_past(&self) -> bool {
+        !matches!(self.serving(), Ok(()) | Err(NotServing::Waiting))
+    }
+
+    /// Waits, at most 3 s, until enough witnesses have cosigned a checkpoint over a leaf of the evidence
+    /// log. Says whether they have: then what it is evidence of is accepted.
+    pub async fn cosigned(&self, log_index: u64) -> bool {
+        self.own_log.cosigned(log_index).await
+    }
+
+    /// The leaf to wait for: the one just written, or the last there is for what was known before.
+    pub fn covering(&self, written: Option<u64>) -> Result<u64, Fault> {
+        match written {
+            Some(index) => Ok(index),
+            None => Ok(evidence_log::size(&*self.committer.read())?.saturating_sub(1)),
+        }
     }
 
     pub fn owns(&self, service: &ServiceName) -> bool {

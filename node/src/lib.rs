@@ -29,3 +29,4 @@ pub mod run;
 pub mod source;
 pub mod store;
 pub mod wallet_client;
+pub mod witness;

@@ -142,8 +142,10 @@ pub enum ChannelReply {
     /// To a push: how far the source has durably applied, whatever the push held.
     Applied(Position),
     Pulled(PullReply),
-    /// To a relayed deny: it is durable at the source and bites.
+    /// To a relayed deny: it is durable at the source, cosigned by its witnesses, and bites.
     Relayed,
+    /// To a relayed deny: it is durable at the source and bites; its witnesses have not answered yet.
+    Durable,
     Refused(ChannelRefusal),
 }
 

@@ -6,7 +6,8 @@
 //! - [`crypto`]: the one place that chooses the cryptography
 //! - [`registry`]: message types, their versions and reserved ranges
 //! - [`envelope`]: `COSE_Sign1` for one signer, `COSE_Sign` for a threshold of them
-//! - the message modules: [`consent`], [`channel`], [`exchange`], [`membership`], [`citizen`]
+//! - the message modules: [`consent`], [`channel`], [`exchange`], [`membership`], [`citizen`],
+//!   [`witness`]
 //! - [`limits`]: how large anything may be
 
 pub mod cbor;
@@ -20,6 +21,7 @@ pub mod ids;
 pub mod limits;
 pub mod membership;
 pub mod registry;
+pub mod witness;
 
 pub use cbor::{Bytes, CborError};
 pub use crypto::{PublicKey, SignatureBytes, hash_parts, sha256};

@@ -92,6 +92,7 @@ fn channel() {
     let position = Position { length: 2, chain: Hash([1; 32]) };
     spelled(&[
         (ChannelReply::Relayed, r#""relayed""#),
+        (ChannelReply::Durable, r#""durable""#),
         (ChannelReply::Refused(ChannelRefusal::Forked), r#"{"refused":"forked"}"#),
         (
             ChannelReply::Applied(position),
@@ -158,6 +159,7 @@ fn membership() {
 fn citizen() {
     spelled(&[
         (InForce::Accepted, r#""accepted""#),
+        (InForce::Durable, r#""durable""#),
         (InForce::Acknowledged(Timestamp(5)), r#"{"acknowledged":5}"#),
         (InForce::LeasesLapsed(Timestamp(5)), r#"{"leases-lapsed":5}"#),
     ]);

@@ -44,6 +44,12 @@ pub enum SubmissionError {
     Fault(#[from] Fault),
 }
 
+/// What was accepted, and where the evidence log says so; `None` if that was before.
+pub(super) struct Placed {
+    pub(super) accepted: Accepted,
+    log_index: Option<u64>,
+}
+
 impl From<HomeError> for SubmissionError {
     fn from(error: HomeError) -> Self {
         match error {
@@ -64,7 +70,8 @@ impl SubmissionError {
 }
 
 impl Home {
-    /// Takes a decision: durable when this returns, then pushed to the source.
+    /// Takes a decision: when this returns it is durable, on its way to the source, and cosigned by
+    /// witnesses, or the reply says that they have not answered in time.
     pub async fn decide(&self, submission: Attested) -> Result<DecisionReply, SubmissionError> {
         let trust = self.context.live_trust()?;
         let read = ReadDecision::read(&submission, trust.network())?;
@@ -95,7 +102,7 @@ impl Home {
         match accepted {
             Ok(accepted) => {
                 self.context.metrics.decisions_accepted.inc();
-                Ok(self.reply(&accepted))
+                self.reply(&accepted).await
             }
             Err(error) => self.refuse(MessageType::Decision, wire::Hash(id.0), error).await,
         }
@@ -115,6 +122,9 @@ impl Home {
                 let status = InForce::Acknowledged(self.context.now().wall);
                 Ok(DecisionReply { decision, seq: None, status })
             }
+            ChannelReply::Durable => {
+                Ok(DecisionReply { decision, seq: None, status: InForce::Durable })
+            }
             ChannelReply::Refused(refusal) => Err(Fault::Refused(refusal)),
             ChannelReply::Applied(_) | ChannelReply::Pulled(_) => Err(Fault::Protocol),
         }
@@ -127,7 +137,7 @@ impl Home {
         if let Ok(begin) = Signed::<KeyBegin>::decode(&submission.object, trust.network()) {
             let pair = begin.unverified().pair.clone();
             return match self.accept_begin(pair, submission).await {
-                Ok(accepted) => Ok(self.reply(&accepted)),
+                Ok(accepted) => self.reply(&accepted).await,
                 Err(error) => self.refuse(MessageType::KeyBegin, begin.id(), error).await,
             };
         }
@@ -143,7 +153,7 @@ impl Home {
             })
             .await;
         match accepted {
-            Ok(accepted) => Ok(self.reply(&accepted)),
+            Ok(accepted) => self.reply(&accepted).await,
             Err(error) => self.refuse(MessageType::KeyEnd, end.id(), error).await,
         }
     }
@@ -153,7 +163,7 @@ impl Home {
         &self,
         begin: KeyBegin,
         key: &wire::KeyHash,
-    ) -> Result<Option<Accepted>, SubmissionError> {
+    ) -> Result<Option<Placed>, SubmissionError> {
         let pair = begin.pair.clone();
         if self.pair_state(&self.channel(&pair), &pair.subject)?.keys.contains_key(key) {
             return Ok(None);
@@ -166,7 +176,7 @@ impl Home {
         &self,
         pair: Pair,
         submission: Attested,
-    ) -> Result<Accepted, SubmissionError> {
+    ) -> Result<Placed, SubmissionError> {
         let trust = self.context.live_trust()?;
         let channel = self.channel(&pair);
         let id = channel.clone();
@@ -240,7 +250,7 @@ impl Home {
         ) -> Result<Accepted, SubmissionError>
         + Send
         + 'static,
-    ) -> Result<Accepted, SubmissionError> {
+    ) -> Result<Placed, SubmissionError> {
         let network = *self.context.trust().network();
         let id = channel.clone();
         let accepted = self
@@ -250,11 +260,10 @@ impl Home {
                 let now = tx.now();
                 let mut store = HomeChannelStore { tx, channel: id.clone() };
                 let accepted = job(&mut home, &mut store, now)?;
-                if !accepted.known {
-                    tx.log(&evidence_log::accepted(&id, &accepted.entry, now.wall));
-                    tx.hurry_checkpoint();
-                }
-                Ok::<_, SubmissionError>(accepted)
+                let record = evidence_log::accepted(&id, &accepted.entry, now.wall);
+                let log_index = (!accepted.known).then(|| tx.log(&record));
+                tx.hurry_checkpoint();
+                Ok::<_, SubmissionError>(Placed { accepted, log_index })
             })
             .await??;
         self.pusher.wake(&channel);
@@ -278,10 +287,14 @@ impl Home {
         Err(error)
     }
 
-    fn reply(&self, accepted: &Accepted) -> DecisionReply {
-        let entry = &accepted.entry;
+    /// The push is under way: only the acknowledgement waits for witnesses.
+    async fn reply(&self, placed: &Placed) -> Result<DecisionReply, SubmissionError> {
+        let entry = &placed.accepted.entry;
         let id = entry.decision.unwrap_or(wire::DecisionId(entry.entry.hash().0));
-        let status = in_force(entry, self.context.now().wall);
-        DecisionReply { decision: id, seq: Some(entry.entry.seq), status }
+        let status = match self.context.cosigned(self.context.covering(placed.log_index)?).await {
+            true => in_force(entry, self.context.now().wall),
+            false => InForce::Durable,
+        };
+        Ok(DecisionReply { decision: id, seq: Some(entry.entry.seq), status })
     }
 }

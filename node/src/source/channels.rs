@@ -222,7 +222,9 @@ impl Channels {
                 return Err(Fault::Protocol);
             }
             ChannelReply::Refused(refusal) => return Err(Fault::Refused(refusal)),
-            ChannelReply::Applied(_) | ChannelReply::Relayed => return Err(Fault::Protocol),
+            ChannelReply::Applied(_) | ChannelReply::Relayed | ChannelReply::Durable => {
+                return Err(Fault::Protocol);
+            }
         };
         let home = context.network()?.member(&channel.id.home).await?;
         let trust = context.live_trust()?;

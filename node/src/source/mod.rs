@@ -13,6 +13,7 @@ use trust::member::Member;
 use wire::{
     Bytes, Hash, Nonce, OrganisationId, ServiceName, Signer, Timestamp,
     channel::{ChannelId, ChannelRefusal, ChannelReply, ChannelRequest},
+    citizen::InForce,
     consent::Attested,
     registry::MessageType,
 };
@@ -80,7 +81,8 @@ impl Source {
         match message {
             ChannelRequest::Push(push) => self.channels.take_push(from, push).await,
             ChannelRequest::Relay(deny) => match self.take_direct_deny(deny).await {
-                Ok(()) => ChannelReply::Relayed,
+                Ok(InForce::Durable) => ChannelReply::Durable,
+                Ok(_) => ChannelReply::Relayed,
                 Err(SubmissionError::Fault(_)) => {
                     ChannelReply::Refused(ChannelRefusal::Unavailable)
                 }
@@ -91,8 +93,9 @@ impl Source {
     }
 
     /// A deny that a wallet handed straight in, or a municipal node relayed: when this returns it is
-    /// durable, and no evaluation from before it can commit a release any more.
-    pub async fn take_direct_deny(&self, submission: Attested) -> Result<(), SubmissionError> {
+    /// durable, and no evaluation from before it can commit a release any more. `Durable` if too few
+    /// witnesses have cosigned it in time.
+    pub async fn take_direct_deny(&self, submission: Attested) -> Result<InForce, SubmissionError> {
         let context = &self.context;
         let trust = context.live_trust()?;
         let read = ReadDecision::read(&submission, trust.network())?;
@@ -126,20 +129,23 @@ impl Source {
                 let now = tx.wall();
                 let mut store = SourceChannelStore { tx, channel: id.clone() };
                 let new = accept_direct_deny(&mut store, &deny)?;
-                if new {
+                store.tx.hurry_checkpoint();
+                let index = new.then(|| {
                     let entry = direct_entry(&deny, now);
                     let accepted = evidence::record::EntryAccepted::new(&id, &entry);
-                    store.tx.log(&evidence::record::Record::new(&accepted, now));
-                    store.tx.hurry_checkpoint();
-                }
-                Ok::<_, consent::StoreFault>(())
+                    store.tx.log(&evidence::record::Record::new(&accepted, now))
+                });
+                Ok::<_, consent::StoreFault>(index)
             })
             .await?;
-        taken.map_err(Fault::from)?;
+        let index = taken.map_err(Fault::from)?;
         if let Some(channel) = self.channels.channel(&channel) {
             channel.pull_now();
         }
-        Ok(())
+        Ok(match context.cosigned(context.covering(index)?).await {
+            true => InForce::Acknowledged(context.now().wall),
+            false => InForce::Durable,
+        })
     }
 
     /// A page of what was released, in the order of request ids.

@@ -116,6 +116,13 @@ columns! {
     /// Certificates issued here. Key: `bytes` serial. Value: certificate and status.
     Certificates = "certificates",
 
+    /// Witness: the last checkpoint cosigned of each log. Key: `text` origin. Value:
+    /// `witness::Witnessed`.
+    Witnessed = "witnessed",
+    /// Witness: what a log signed that does not go with what it signed before, both. Key: `text`
+    /// origin, `u64` size and root of the later one. Value: `witness::Fork`.
+    Forks = "forks",
+
     /// Nodes known here. Key: `text` organisation. Value: `wire::membership::NodeIdentity`.
     Directory = "directory",
 }
@@ -135,7 +142,7 @@ mod tests {
     const NAMES: &str = "meta home-channels home-entries home-pairs home-threads home-map source-channels \
         source-entries source-pairs source-threads source-map source-links direct-denies \
         statements grants records receipt-outbox requests releases release-ids uses log-records log-nodes log-state \
-        checkpoints citizens service-keys proofing challenges certificates directory";
+        checkpoints citizens service-keys proofing challenges certificates witnessed forks directory";
 
     #[test]
     fn names_are_never_changed() {

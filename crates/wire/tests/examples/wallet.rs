@@ -110,6 +110,7 @@ fn register() -> Vec<Example> {
         plain("pair-register", "of-a-key", &with(None, InForce::Accepted)),
         plain("pair-register", "minimal", &PairRegister { entries: vec![] }),
         plain("decision-reply", "accepted", &reply(InForce::Accepted)),
+        plain("decision-reply", "durable", &reply(InForce::Durable)),
         plain("decision-reply", "acknowledged", &reply(InForce::Acknowledged(NOON))),
         plain("decision-reply", "leases-lapsed", &reply(InForce::LeasesLapsed(NOON))),
         signed("signed-record-submission", "full", &record),

@@ -79,6 +79,7 @@ pub fn scope(scope: &Scope) -> String {
 pub fn status(status: &InForce) -> String {
     match status {
         InForce::Accepted => "accepted, on its way".to_owned(),
+        InForce::Durable => "durable here, on its way; witnesses have not answered yet".to_owned(),
         InForce::Acknowledged(since) => format!("発効 in force since {}", date(*since)),
         InForce::LeasesLapsed(since) => format!("発効 in force since {} (leases)", date(*since)),
     }
