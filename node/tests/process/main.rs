@@ -9,4 +9,5 @@ mod http;
 mod outage;
 mod replay;
 mod start;
+mod witnesses;
 mod world;
