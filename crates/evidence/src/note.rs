@@ -188,6 +188,13 @@ impl SignedNote {
         &self.signatures
     }
 
+    /// The note with the signatures under one name only.
+    #[must_use]
+    pub fn signed_only_by(mut self, name: &str) -> Self {
+        self.signatures.retain(|line| line.name == name);
+        self
+    }
+
     /// Adds a signature line, such as a witness's cosignature.
     pub fn add(&mut self, signature: NoteSignature) -> Result<(), NoteError> {
         if self.signatures.len() >= SIGNATURES_LIMIT {

@@ -325,7 +325,7 @@ impl OwnLog {
         old_size: u64,
         latest: &SignedCheckpoint,
     ) -> Result<Submitted, Fault> {
-        let note = SignedNote::parse(&latest.note).map_err(|_| Fault::Failed)?;
+        let note = latest.own_note().map_err(|_| Fault::Failed)?;
         let proof = with_nodes(&*context.committer.read(), |nodes| {
             tree::consistency_proof(nodes, old_size, latest.size)
         })?

@@ -105,8 +105,7 @@ impl Witness {
                 Err(refusal) => {
                     let known = known.map(|known| known.note);
                     if let Some(known) = known.as_ref().filter(|_| refusal.is_evidence()) {
-                        let fork =
-                            Fork { known: known.clone(), later: signed, time: tx.wall() };
+                        let fork = Fork { known: known.clone(), later: signed, time: tx.wall() };
                         keep(tx, &origin, &new, &fork)?;
                     }
                     return Ok(Observed::Refused(refusal, known));

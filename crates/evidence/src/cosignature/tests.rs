@@ -82,6 +82,8 @@ fn a_cosigned_note() {
     note.add(CosignerKey::cosign(key.name(), &text(), later, &witness).unwrap()).unwrap();
     let read = SignedNote::parse(note.to_string().as_bytes()).unwrap();
     assert_eq!(key.find(&read), Ok(Timestamp::from_secs(1_679_315_156)));
+    let alone = note.clone().signed_only_by("example.com/behind-the-sofa");
+    assert_eq!((alone.signatures().len(), alone.text()), (1, note.text()));
     let mut altered = line;
     altered.signature[20] ^= 1;
     note.add(altered).unwrap();
