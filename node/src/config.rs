@@ -87,6 +87,8 @@ pub struct Config {
     pub source: SourceConfig,
     #[serde(default)]
     pub log_level: LogLevel,
+    #[serde(default)]
+    pub witnesses: Witnesses,
 
     /// Where the file lies; not a key of it.
     #[serde(skip)]
@@ -145,6 +147,21 @@ impl Default for SourceConfig {
 
 /// A status says nothing of what came after it: never good for longer than this.
 const LONGEST_STATUS_AGE_S: u64 = 24 * 60 * 60;
+
+/// Who watches over this node's log. What is left out follows from the number of municipalities.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Witnesses {
+    /// How many must cosign before something counts as accepted.
+    #[serde(default)]
+    pub cosign: Option<usize>,
+    /// How many must answer before the node serves; together with `cosign` more than there are.
+    #[serde(default)]
+    pub start: Option<usize>,
+    /// Testnets only: no witnesses, so that an old backup goes unnoticed.
+    #[serde(default)]
+    pub off: bool,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -280,6 +297,8 @@ impl Config {
             "source.status_age_s",
             "must be from 1 to 86400 (1 day)",
         )?;
+        let numbers = self.witnesses.cosign.is_some() || self.witnesses.start.is_some();
+        need(!(self.witnesses.off && numbers), "witnesses.off", "leaves nothing to be numbered")?;
         let lease = SHORTEST_LEASE_MS..=LONGEST_LEASE_MS;
         need(
             lease.contains(&self.lease_ms),

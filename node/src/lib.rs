@@ -30,3 +30,4 @@ pub mod run;
 pub mod source;
 pub mod store;
 pub mod wallet_client;
+pub mod witness;

@@ -92,7 +92,8 @@ impl Processes {
                 let is_source = !node.participant.is_city();
                 let leases = health["leases_live"].as_u64().unwrap_or(0);
                 let enough = !is_source || leases == CITIES.len() as u64;
-                if enough && health["peers"].as_u64().unwrap_or(0) > 0 {
+                let serves = health["status"] == "ok";
+                if serves && enough && health["peers"].as_u64().unwrap_or(0) > 0 {
                     return Ok(health);
                 }
                 last = health;

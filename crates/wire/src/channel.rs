@@ -153,9 +153,11 @@ pub enum ChannelReply {
     /// To a push: how far the source has durably applied, whatever the push held.
     Applied(Position),
     Pulled(PullReply),
-    /// To a relayed deny: it is durable at the source and bites. A signed
+    /// To a relayed deny: it is durable at the source, cosigned by its witnesses, and bites. A signed
     /// [`crate::notice::Effect`], with the chain of the source's organisation.
     Relayed(crate::consent::Attested),
+    /// To a relayed deny: it is durable at the source and bites; its witnesses have not answered yet.
+    Durable,
     /// To notices: the number of the next one that this home has not got.
     Noted(u64),
     /// To a consent request: it is durable at the home, which shows it to the citizen.

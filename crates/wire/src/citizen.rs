@@ -126,8 +126,11 @@ pub struct RegisterEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InForce {
-    /// Durable at the home, on its way to the source.
+    /// Durable at the home, on its way to the source, and cosigned by the home's witnesses.
     Accepted,
+    /// As accepted, but the witnesses have not answered yet: should this node be lost now, it could be
+    /// forgotten. Asking again with the same bytes gives the better answer later.
+    Durable,
     /// The source acknowledged it as applied.
     Acknowledged(Timestamp),
     /// Every lease that did not know it has run out: the source cannot release against it.

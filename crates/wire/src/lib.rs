@@ -7,7 +7,7 @@
 //! - [`registry`]: message types, their versions and reserved ranges
 //! - [`envelope`]: `COSE_Sign1` for one signer, `COSE_Sign` for a threshold of them
 //! - the message modules: [`consent`], [`channel`], [`notice`], [`exchange`], [`asking`],
-//!   [`membership`], [`citizen`]
+//!   [`membership`], [`citizen`], [`witness`]
 //! - [`limits`]: how large anything may be
 
 pub mod asking;
@@ -23,6 +23,7 @@ pub mod limits;
 pub mod membership;
 pub mod notice;
 pub mod registry;
+pub mod witness;
 
 pub use cbor::{Bytes, CborError};
 pub use crypto::{PublicKey, SignatureBytes, hash_parts, sha256};

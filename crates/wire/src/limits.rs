@@ -11,6 +11,8 @@ pub const FRAME: usize = 4 * 1024 * 1024;
 pub const HELLO_FRAME: usize = 64 * 1024;
 /// Largest request or receipt frame of the exchange protocol, in bytes.
 pub const EXCHANGE_REQUEST_FRAME: usize = 64 * 1024;
+/// Largest frame to or from a witness, in bytes: a note of 64 KiB and a proof.
+pub const WITNESS_FRAME: usize = 96 * 1024;
 /// Largest record that a source keeps for one item, in bytes.
 pub const RECORD: usize = 256 * 1024;
 /// Most items one decision or request may name.

@@ -107,6 +107,7 @@ fn channel() {
     ]);
     let position = Position { length: 2, chain: Hash([1; 32]) };
     spelled(&[
+        (ChannelReply::Durable, r#""durable""#),
         (ChannelReply::Noted(9), r#"{"noted":9}"#),
         (ChannelReply::Asked, r#""asked""#),
         (ChannelReply::Answered, r#""answered""#),
@@ -189,6 +190,7 @@ fn membership() {
 fn citizen() {
     spelled(&[
         (InForce::Accepted, r#""accepted""#),
+        (InForce::Durable, r#""durable""#),
         (InForce::Acknowledged(Timestamp(5)), r#"{"acknowledged":5}"#),
         (InForce::LeasesLapsed(Timestamp(5)), r#"{"leases-lapsed":5}"#),
         (InForce::Unreadable(Timestamp(5)), r#"{"unreadable":5}"#),

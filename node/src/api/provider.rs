@@ -32,6 +32,7 @@ use crate::{
         asking::{ConsentAsk, ConsentAskError, ConsentState},
     },
     source::{Source, exchange::rejection_code, records},
+    witness::NotServing,
 };
 
 /// What the provider API speaks for.
@@ -153,6 +154,7 @@ struct Presented {
 }
 
 async fn request(State(provider): State<Provider>, Body(body): Body) -> Result<Response, Problem> {
+    provider.context.serving()?;
     let recipient = recipient(&provider)?;
     let body: RequestBody = serde_json::from_slice(&body).map_err(Problem::malformed)?;
     let ask = Ask {
@@ -177,6 +179,7 @@ async fn present_consent(
     Path(id): Path<String>,
     Body(body): Body,
 ) -> Result<Response, Problem> {
+    provider.context.serving()?;
     let id = id.parse().map_err(Problem::malformed)?;
     let body: PresentConsentBody = serde_json::from_slice(&body).map_err(Problem::malformed)?;
     let present = cbor::from_slice(&body.present_consent).map_err(Problem::malformed)?;
@@ -295,6 +298,7 @@ async fn consent_request(
     State(provider): State<Provider>,
     Body(body): Body,
 ) -> Result<(StatusCode, Json<ConsentStateView>), Problem> {
+    provider.context.serving()?;
     let recipient = recipient(&provider)?;
     let body: ConsentRequestBody = serde_json::from_slice(&body).map_err(Problem::malformed)?;
     let ask = ConsentAsk {
@@ -366,6 +370,7 @@ async fn put_record(
     query: Result<Query<RecordQuery>, QueryRejection>,
     Body(body): Body,
 ) -> Result<StatusCode, Problem> {
+    provider.context.serving()?;
     source(&provider)?;
     let service = format!("{organisation}/{service}").parse().map_err(Problem::malformed)?;
     let subject = subject.parse().map_err(Problem::malformed)?;
@@ -440,7 +445,13 @@ async fn peers(State(provider): State<Provider>) -> Result<Response, Problem> {
 
 #[derive(Debug, Serialize)]
 struct Health {
+    /// `ok`, or in one word why not.
     status: &'static str,
+    /// Why this node serves nothing, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    /// How many entries of the log are cosigned by enough witnesses; none without witnesses.
+    cosigned: Option<u64>,
     organisation: OrganisationId,
     name: String,
     network: wire::NetworkId,
@@ -465,8 +476,19 @@ async fn health(State(provider): State<Provider>) -> Result<Response, Problem> {
         trust::Freshness::SoftExpired => "soft-expired",
         trust::Freshness::HardExpired => "hard-expired",
     };
+    let serving = context.serving();
+    let status = match &serving {
+        Err(NotServing::Waiting) => "waiting",
+        Err(NotServing::Restored { .. }) => "restored",
+        Err(NotServing::Forked { .. }) => "forked",
+        Ok(()) if freshness == "hard-expired" => "stopped",
+        Ok(()) => "ok",
+    };
+    let code = if serving.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let health = Health {
-        status: if freshness == "hard-expired" { "stopped" } else { "ok" },
+        status,
+        detail: serving.err().map(|reason| reason.to_string()),
+        cosigned: context.own_log().reached(),
         organisation: context.organisation.clone(),
         name: context.name.clone(),
         network: *trust.network(),
@@ -478,7 +500,7 @@ async fn health(State(provider): State<Provider>) -> Result<Response, Problem> {
         log_size: crate::evidence_log::size(&*context.committer.read())?,
         resident_bytes: metrics::resident_bytes(),
     };
-    Ok(Json(health).into_response())
+    Ok((code, Json(health)).into_response())
 }
 
 async fn metrics_text(State(provider): State<Provider>) -> Result<Response, Problem> {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{StatusCode, header},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -53,12 +54,9 @@ fn read<T: DeserializeOwned>(body: &Body) -> Result<T, Problem> {
 }
 
 pub fn router(public: Public) -> Router {
-    let mut router = Router::new()
-        .route("/trust", get(trust))
-        .route("/identity", get(identity))
-        .route("/health", get(|| async { "ok" }));
+    let mut wallets = Router::new();
     if public.home.is_some() {
-        router = router
+        wallets = wallets
             .route("/wallet/challenge", post(challenge))
             .route("/wallet/enrol", post(enrol))
             .route("/wallet/service-key", post(service_key))
@@ -73,13 +71,32 @@ pub fn router(public: Public) -> Router {
             .route("/ca/status", post(certificate_status));
     }
     if public.source.is_some() {
-        router = router.route("/wallet/deny", post(deny)).route("/wallet/record", post(record));
+        wallets = wallets.route("/wallet/deny", post(deny)).route("/wallet/record", post(record));
     }
-    router
+    Router::new()
+        .merge(wallets.layer(middleware::from_fn_with_state(public.clone(), require_serving)))
+        .route("/trust", get(trust))
+        .route("/identity", get(identity))
+        .route("/health", get(health))
         .fallback(|| async { Problem::not_found("no such path on this node") })
         .method_not_allowed_fallback(Problem::wrong_method)
         .layer(DefaultBodyLimit::max(limits::RECORD + limits::SIGNED_OBJECT * 2))
         .with_state(public)
+}
+
+/// Nothing of a wallet's is taken or shown by a node that may have forgotten what it promised.
+async fn require_serving(
+    State(public): State<Public>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    public.context.serving()?;
+    Ok(next.run(request).await)
+}
+
+async fn health(State(public): State<Public>) -> Result<&'static str, Problem> {
+    public.context.serving()?;
+    Ok("ok")
 }
 
 async fn trust(State(public): State<Public>) -> Cbor {
@@ -157,11 +174,14 @@ async fn effect(State(public): State<Public>, body: Body) -> Result<Cbor, Proble
     Ok(Cbor::of(&effect))
 }
 
-async fn deny(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+async fn deny(State(public): State<Public>, body: Body) -> Result<Response, Problem> {
     let source =
         public.source.as_ref().ok_or_else(|| Problem::not_found("this node is no source"))?;
-    let effect = source.take_direct_deny(read::<Attested>(&body)?).await?;
-    Ok(Cbor::of(&effect))
+    // Whoever gets 202 may ask again with the same bytes, for 200 once witnesses have cosigned.
+    Ok(match source.take_direct_deny(read::<Attested>(&body)?).await? {
+        Some(effect) => Cbor::of(&effect).into_response(),
+        None => StatusCode::ACCEPTED.into_response(),
+    })
 }
 
 async fn record(State(public): State<Public>, body: Body) -> Result<StatusCode, Problem> {

@@ -88,6 +88,11 @@ fn values_that_do_not_fit_together_are_refused_by_key() {
         ("title = \"給食アレルギー管理\"", "title = \"\"", "`services.title`"),
         ("/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp", "", "must end in /p2p/"),
         ("\"source\", \"recipient\"", "\"home\"", "`public_listen`: a home needs it"),
+        (
+            "log_level = \"info\"",
+            "witnesses = { off = true, cosign = 2 }",
+            "`witnesses.off`: leaves nothing",
+        ),
     ] {
         let text = complaint(from, to);
         assert!(text.contains(expected), "{text}");

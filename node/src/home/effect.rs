@@ -44,11 +44,15 @@ impl Home {
             }
             found.ok_or(SubmissionError::Unknown("no such decision of this citizen is here"))?
         };
+        // What a lost disk could make this home forget is not promised yet.
+        if !self.context.all_cosigned().await? {
+            return Err(SubmissionError::NotYet);
+        }
         let time = self.context.now().wall;
         let (how, since) = match self.standing(&channel, &row)? {
             InForce::Acknowledged(since) => (EffectHow::Acknowledged, since),
             InForce::LeasesLapsed(since) => (EffectHow::LeasesLapsed, since),
-            InForce::Accepted => return Err(SubmissionError::NotYet),
+            InForce::Accepted | InForce::Durable => return Err(SubmissionError::NotYet),
             InForce::Unreadable(_) => return Err(SubmissionError::Standing(UNREADABLE.to_owned())),
         };
         // A source that has not received the deny may release on a present-consent, which needs no

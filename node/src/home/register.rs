@@ -56,6 +56,12 @@ pub(super) struct SignedQuery {
     pub id: wire::Hash,
 }
 
+/// What was accepted, and where the evidence log says so; `None` if that was before.
+pub(super) struct Placed {
+    pub(super) accepted: Accepted,
+    log_index: Option<u64>,
+}
+
 impl From<HomeError> for SubmissionError {
     fn from(error: HomeError) -> Self {
         match error {
@@ -76,7 +82,8 @@ impl SubmissionError {
 }
 
 impl Home {
-    /// Takes a decision: durable when this returns, then pushed to the source.
+    /// Takes a decision: when this returns it is durable, on its way to the source, and cosigned by
+    /// witnesses, or the reply says that they have not answered in time.
     pub async fn decide(&self, submission: Attested) -> Result<DecisionReply, SubmissionError> {
         let trust = self.context.live_trust()?;
         let read = ReadDecision::read(&submission, trust.network())?;
@@ -112,7 +119,7 @@ impl Home {
                     // The deny is accepted all the same; the next one tries again.
                     tracing::warn!(source = %channel.source, %error, "denies were not collapsed");
                 }
-                Ok(self.reply(&channel, &accepted)?)
+                self.reply(&channel, &accepted).await
             }
             Err(error) => self.refuse(MessageType::Decision, wire::Hash(id.0), error).await,
         }
@@ -157,6 +164,10 @@ impl Home {
                 let status = InForce::Acknowledged(self.context.now().wall);
                 Ok(DecisionReply { decision, seq: None, status, effect: Some(effect) })
             }
+            ChannelReply::Durable => {
+                let status = InForce::Durable;
+                Ok(DecisionReply { decision, seq: None, status, effect: None })
+            }
             ChannelReply::Refused(refusal) => Err(Fault::Refused(refusal)),
             _ => Err(Fault::Protocol),
         }
@@ -170,7 +181,7 @@ impl Home {
             let pair = begin.unverified().pair.clone();
             let channel = self.channel(&pair);
             return match self.accept_begin(pair, submission).await {
-                Ok(accepted) => Ok(self.reply(&channel, &accepted)?),
+                Ok(accepted) => self.reply(&channel, &accepted).await,
                 Err(error) => self.refuse(MessageType::KeyBegin, begin.id(), error).await,
             };
         }
@@ -189,7 +200,7 @@ impl Home {
             })
             .await;
         match accepted {
-            Ok(accepted) => Ok(self.reply(&channel, &accepted)?),
+            Ok(accepted) => self.reply(&channel, &accepted).await,
             Err(error) => self.refuse(MessageType::KeyEnd, end.id(), error).await,
         }
     }
@@ -199,7 +210,7 @@ impl Home {
         &self,
         begin: KeyBegin,
         key: &wire::KeyHash,
-    ) -> Result<Option<Accepted>, SubmissionError> {
+    ) -> Result<Option<Placed>, SubmissionError> {
         let pair = begin.pair.clone();
         if self.pair_state(&self.channel(&pair), &pair.subject)?.keys.contains_key(key) {
             return Ok(None);
@@ -212,7 +223,7 @@ impl Home {
         &self,
         pair: Pair,
         submission: Attested,
-    ) -> Result<Accepted, SubmissionError> {
+    ) -> Result<Placed, SubmissionError> {
         let trust = self.context.live_trust()?;
         let channel = self.channel(&pair);
         let id = channel.clone();
@@ -314,7 +325,7 @@ impl Home {
         ) -> Result<Accepted, SubmissionError>
         + Send
         + 'static,
-    ) -> Result<Accepted, SubmissionError> {
+    ) -> Result<Placed, SubmissionError> {
         let network = *self.context.trust().network();
         let (id, run) = (channel.clone(), self.run);
         let accepted = self
@@ -324,11 +335,10 @@ impl Home {
                 let now = tx.now();
                 let mut store = HomeChannelStore { tx, channel: id.clone() };
                 let accepted = job(&mut home, &mut store, &run, now)?;
-                if !accepted.known {
-                    tx.log(&evidence_log::accepted(&id, &accepted.entry, now.wall));
-                    tx.hurry_checkpoint();
-                }
-                Ok::<_, SubmissionError>(accepted)
+                let record = evidence_log::accepted(&id, &accepted.entry, now.wall);
+                let log_index = (!accepted.known).then(|| tx.log(&record));
+                tx.hurry_checkpoint();
+                Ok::<_, SubmissionError>(Placed { accepted, log_index })
             })
             .await??;
         self.pusher.wake(&channel);
@@ -364,10 +374,18 @@ impl Home {
         Ok(in_force_for(&state, &channel.home, status))
     }
 
-    fn reply(&self, channel: &ChannelId, accepted: &Accepted) -> Result<DecisionReply, Fault> {
-        let entry = &accepted.entry;
+    /// The push is under way: only the acknowledgement waits for witnesses.
+    async fn reply(
+        &self,
+        channel: &ChannelId,
+        placed: &Placed,
+    ) -> Result<DecisionReply, SubmissionError> {
+        let entry = &placed.accepted.entry;
         let id = entry.decision.unwrap_or(wire::DecisionId(entry.entry.hash().0));
-        let status = self.standing(channel, entry)?;
+        let status = match self.context.cosigned(self.context.covering(placed.log_index)?).await {
+            true => self.standing(channel, entry)?,
+            false => InForce::Durable,
+        };
         Ok(DecisionReply { decision: id, seq: Some(entry.entry.seq), status, effect: None })
     }
 }

@@ -91,7 +91,8 @@ impl Source {
         match message {
             ChannelRequest::Push(push) => self.channels.take_push(from, push).await,
             ChannelRequest::Relay(deny) => match self.take_direct_deny(deny).await {
-                Ok(effect) => ChannelReply::Relayed(effect),
+                Ok(Some(effect)) => ChannelReply::Relayed(effect),
+                Ok(None) => ChannelReply::Durable,
                 Err(SubmissionError::Fault(_)) => {
                     ChannelReply::Refused(ChannelRefusal::Unavailable)
                 }
@@ -103,11 +104,11 @@ impl Source {
 
     /// A deny that a wallet handed straight in, or a municipal node relayed: when this returns it is
     /// durable, and no evaluation from before it can commit a release any more. Gives the signed
-    /// receipt (発効証明) of that.
+    /// receipt (発効証明) of that; `None` if too few witnesses have cosigned it in time.
     pub async fn take_direct_deny(
         &self,
         submission: Attested,
-    ) -> Result<Attested, SubmissionError> {
+    ) -> Result<Option<Attested>, SubmissionError> {
         let context = &self.context;
         let trust = context.live_trust()?;
         let read = ReadDecision::read(&submission, trust.network())?;
@@ -143,21 +144,24 @@ impl Source {
                 let now = tx.wall();
                 let mut store = SourceChannelStore { tx, channel: id.clone() };
                 let new = accept_direct_deny(&mut store, &deny)?;
-                if new {
+                store.tx.hurry_checkpoint();
+                let index = new.then(|| {
                     let entry = direct_entry(&deny, now);
                     let accepted = evidence::record::EntryAccepted::new(&id, &entry);
-                    store.tx.log(&evidence::record::Record::new(&accepted, now));
-                    store.tx.hurry_checkpoint();
-                }
+                    store.tx.log(&evidence::record::Record::new(&accepted, now))
+                });
                 let known = store.tx.read(Column::Effects, &decision.0).map_err(store_fault)?;
                 let since = known.unwrap_or(now);
                 store.tx.write(Column::Effects, decision.0, &since);
-                Ok::<Timestamp, consent::StoreFault>(since)
+                Ok::<(Timestamp, Option<u64>), consent::StoreFault>((since, index))
             })
             .await?;
-        let since = taken.map_err(Fault::from)?;
+        let (since, index) = taken.map_err(Fault::from)?;
         if let Some(channel) = self.channels.channel(&channel) {
             channel.pull_now(self.context.now());
+        }
+        if !context.cosigned(context.covering(index)?).await {
+            return Ok(None);
         }
         let effect = Effect {
             decision,
@@ -169,7 +173,7 @@ impl Source {
             time: context.now().wall,
             present_consent_excepted: false,
         };
-        Ok(context.attest(effect).await?)
+        Ok(Some(context.attest(effect).await?))
     }
 
     /// A page of what was released, in the order of request ids.

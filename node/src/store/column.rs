@@ -153,6 +153,13 @@ columns! {
     /// `home::status::CertificateRow`.
     CertificateStanding = "certificate-standing",
 
+    /// Witness: the last checkpoint cosigned of each log. Key: `text` origin. Value:
+    /// `witness::Witnessed`.
+    Witnessed = "witnessed",
+    /// Witness: what a log signed that does not go with what it signed before, both. Key: `text`
+    /// origin, `u64` size and root of the later one. Value: `witness::Fork`.
+    Forks = "forks",
+
     /// Nodes known here. Key: `text` organisation. Value: `wire::membership::NodeIdentity`.
     Directory = "directory",
 }
@@ -174,7 +181,8 @@ mod tests {
         statements grants records receipt-outbox requests releases release-ids uses notice-states notice-outbox notice-open \
         effects notices notice-batches consent-asks consent-answer-outbox consent-requests \
         consent-request-ids consent-request-outbox log-records log-nodes log-state \
-        checkpoints citizens service-keys proofing challenges certificates certificate-standing directory";
+        checkpoints citizens service-keys proofing challenges certificates certificate-standing \
+        witnessed forks directory";
 
     #[test]
     fn names_are_never_changed() {

@@ -13,4 +13,5 @@ mod phones;
 mod present;
 mod replay;
 mod start;
+mod witnesses;
 mod world;

@@ -296,6 +296,7 @@ fn channel_messages() -> Vec<Example> {
         plain("channel-reply", "pulled-full", &pulled(vec![entry()])),
         plain("channel-reply", "pulled-minimal", &pulled(vec![])),
         plain("channel-reply", "relayed", &ChannelReply::Relayed(attested(&effect()))),
+        plain("channel-reply", "durable", &ChannelReply::Durable),
     ];
     for (shown, refusal) in [
         ("not-mine", ChannelRefusal::NotMine),

@@ -112,6 +112,7 @@ fn register() -> Vec<Example> {
         plain("pair-register", "of-a-key", &with(None, InForce::Accepted)),
         plain("pair-register", "minimal", &PairRegister { entries: vec![] }),
         plain("decision-reply", "accepted", &reply(InForce::Accepted)),
+        plain("decision-reply", "durable", &reply(InForce::Durable)),
         plain("decision-reply", "acknowledged", &reply(InForce::Acknowledged(NOON))),
         plain("decision-reply", "relayed", &relayed),
         plain("decision-reply", "leases-lapsed", &reply(InForce::LeasesLapsed(NOON))),

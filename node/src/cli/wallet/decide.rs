@@ -1,7 +1,8 @@
 //! What the citizen allows and refuses, and the register of it.
 
 use anyhow::bail;
-use serde_json::json;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
 use wallet::{NoticeText, PermitDraft, RegisterView};
 use wire::{
     DecisionId, ServiceName, Unsigned,
@@ -10,7 +11,7 @@ use wire::{
 };
 
 use super::{PermitArgs, Report, Session, directory::Last, hint, words};
-use crate::wallet_client::WalletClient;
+use crate::wallet_client::{ClientError, WalletClient};
 
 impl Session<'_> {
     /// Fetches and checks the register of the pair at a source.
@@ -113,8 +114,11 @@ impl Session<'_> {
         let signed = self.sign(&draft.source, unsigned)?;
         let id = DecisionId::from(signed.id());
         let deny = self.wallet.attest_with_service_key(&draft.source, &signed)?;
-        let receipt = client.deny_direct(&deny).await?;
-        let (text, json) = self.keep_direct_effect(&draft.source, &id, &receipt)?;
+        let (text, json) = match client.deny_direct(&deny).await {
+            Ok(receipt) => self.keep_direct_effect(&draft.source, &id, &receipt)?,
+            Err(ClientError::Status(StatusCode::ACCEPTED)) => (words::DURABLE_AT_SOURCE.to_owned(), Value::Null),
+            Err(error) => return Err(error.into()),
+        };
         Ok(Report {
             text: format!("denied {says}\ndeny {id}: {text}\n"),
             json: json!({ "decision": id, "direct": true, "effect": json }),
