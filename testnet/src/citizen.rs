@@ -64,7 +64,12 @@ pub fn nonce() -> Nonce {
 impl Citizen {
     /// Enrols with a card at Maebashi.
     pub async fn enrol(network: &Network, card: &str) -> anyhow::Result<Self> {
-        let city = network.node("maebashi");
+        Self::enrol_at(network, card, "maebashi").await
+    }
+
+    /// Enrols with a card at a city.
+    pub async fn enrol_at(network: &Network, card: &str, city: &str) -> anyhow::Result<Self> {
+        let city = network.node(city);
         let home = WalletClient::new(&city.public_url())?;
         let trust = Trust::open(&home.trust().await?, &network.id, now())?;
         let mut wallet = Wallet::new(

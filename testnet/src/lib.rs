@@ -6,6 +6,7 @@
 //! - [`story`]: the demo
 
 pub mod citizen;
+pub mod faults;
 pub mod founding;
 pub mod processes;
 pub mod roster;

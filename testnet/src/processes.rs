@@ -11,10 +11,7 @@ use node::provider_client::ProviderClient;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::{
-    founding::{Founded, Network},
-    roster::CITIES,
-};
+use crate::founding::{Founded, Network};
 
 /// How long a node may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,11 +20,13 @@ const POLL: Duration = Duration::from_millis(25);
 pub struct Processes {
     mebuku: PathBuf,
     children: Vec<(&'static str, Child)>,
+    /// How many channels a source has.
+    cities: usize,
 }
 
 impl Processes {
-    pub fn new(mebuku: PathBuf) -> Self {
-        Self { mebuku, children: Vec::new() }
+    pub fn new(mebuku: PathBuf, network: &Network) -> Self {
+        Self { mebuku, children: Vec::new(), cities: network.cities() }
     }
 
     pub fn start(&mut self, node: &Founded) -> anyhow::Result<()> {
@@ -91,7 +90,7 @@ impl Processes {
             if let Ok(health) = health(node).await {
                 let is_source = !node.participant.is_city();
                 let leases = health["leases_live"].as_u64().unwrap_or(0);
-                let enough = !is_source || leases == CITIES.len() as u64;
+                let enough = !is_source || leases == self.cities as u64;
                 if enough && health["peers"].as_u64().unwrap_or(0) > 0 {
                     return Ok(health);
                 }
@@ -122,7 +121,7 @@ pub fn client(node: &Founded) -> ProviderClient {
 
 /// Starts all nodes and waits for all.
 pub async fn start_all(network: &Network, mebuku: PathBuf) -> anyhow::Result<Processes> {
-    let mut processes = Processes::new(mebuku);
+    let mut processes = Processes::new(mebuku, network);
     for node in &network.nodes {
         processes.start(node)?;
     }

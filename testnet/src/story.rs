@@ -62,7 +62,7 @@ pub async fn run(dir: &Path, check: bool) -> anyhow::Result<()> {
     println!(
         "\n0. Founding the network (three of four cities sign root and trust list 信頼リスト)"
     );
-    let network = founding::found(dir, &mebuku)?;
+    let network = founding::found(dir, &mebuku, &founding::Plan::story())?;
     println!("   network {}", network.id);
     let processes = processes::start_all(&network, mebuku.clone()).await?;
     let dir = dir.canonicalize()?;

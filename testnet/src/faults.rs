@@ -1,0 +1,3 @@
+pub mod fabricated;
+pub mod history;
+pub mod judge;
