@@ -59,6 +59,15 @@ impl Processes {
         Ok(())
     }
 
+    /// SIGSTOP and SIGCONT: the process stands still, its connections stay, and time goes on.
+    pub fn suspend(&self, key: &str, suspended: bool) -> anyhow::Result<()> {
+        let pid = self.pid(key).context("no such process")?;
+        let signal = if suspended { "-STOP" } else { "-CONT" };
+        let sent = Command::new("kill").args([signal, &pid.to_string()]).status()?;
+        anyhow::ensure!(sent.success(), "{signal} was not sent to {key}");
+        Ok(())
+    }
+
     /// SIGTERM, and SIGKILL for who does not listen.
     pub fn stop_all(&mut self) {
         for (_, child) in &self.children {
@@ -76,7 +85,7 @@ impl Processes {
     }
 
     /// Whether a process has ended by itself.
-    fn ended(&mut self, key: &str) -> bool {
+    pub fn ended(&mut self, key: &str) -> bool {
         let child = self.children.iter_mut().find(|(of, _)| *of == key);
         child.is_none_or(|(_, child)| !matches!(child.try_wait(), Ok(None)))
     }
@@ -119,11 +128,17 @@ pub fn client(node: &Founded) -> ProviderClient {
     ProviderClient::new(node.provider_url(), node.api_key.clone())
 }
 
-/// Starts all nodes and waits for all.
-pub async fn start_all(network: &Network, mebuku: PathBuf) -> anyhow::Result<Processes> {
+/// Starts all nodes, says as what each runs, and waits for all.
+pub async fn start_all(
+    network: &Network,
+    mebuku: PathBuf,
+    runs_as: impl Fn(&'static str, u32),
+) -> anyhow::Result<Processes> {
     let mut processes = Processes::new(mebuku, network);
     for node in &network.nodes {
         processes.start(node)?;
+        let key = node.participant.key;
+        runs_as(key, processes.pid(key).context("just started")?);
     }
     for node in &network.nodes {
         processes.ready(node).await?;

@@ -89,9 +89,15 @@ pub struct Handed {
     pub said: Said,
 }
 
+impl Handed {
+    pub fn acknowledges(&self) -> bool {
+        matches!(self.said, Said::Accepted | Said::InForce)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
-    /// Accepted by the home; not yet known to bind the source.
+    /// Accepted by a city; not yet known to bind the source.
     Accepted,
     /// In force at the source.
     InForce,

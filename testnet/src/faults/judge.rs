@@ -114,8 +114,10 @@ struct Judge<'a> {
     denies: BTreeMap<(usize, Place), Vec<&'a Made>>,
     /// When the wallet was first told that a decision is in force.
     in_force: BTreeMap<DecisionId, Ms>,
-    /// When a wallet was first told that a decision was accepted by the home, or more than that.
+    /// When a wallet was first told by anybody that a decision was accepted, or more than that.
     told: BTreeMap<DecisionId, Ms>,
+    /// The same, told by the home.
+    told_by_home: BTreeMap<DecisionId, Ms>,
     accepted: BTreeMap<DecisionId, Ms>,
     lane: BTreeMap<Nonce, Lane>,
     findings: Findings,
@@ -140,7 +142,8 @@ impl<'a> Judge<'a> {
             made: history.made.iter().map(|made| (made.id, made)).collect(),
             denies,
             in_force: earliest(|handed| handed.said == Said::InForce),
-            told: earliest(|handed| matches!(handed.said, Said::Accepted | Said::InForce)),
+            told: earliest(Handed::acknowledges),
+            told_by_home: earliest(|handed| handed.via == Via::Home && handed.acknowledges()),
             accepted: history.registered.iter().map(|row| (row.decision, row.accepted)).collect(),
             lane: history
                 .asked
@@ -262,7 +265,7 @@ impl<'a> Judge<'a> {
                 }
                 let accepted = self.accepted.get(&deny.id).copied();
                 let Some(from) =
-                    [accepted, self.told.get(&deny.id).copied()].into_iter().flatten().min()
+                    [accepted, self.told_by_home.get(&deny.id).copied()].into_iter().flatten().min()
                 else {
                     continue;
                 };
@@ -314,7 +317,7 @@ impl<'a> Judge<'a> {
         for handed in &self.history.handed {
             let entry = first.entry(handed.decision).or_insert((handed.begun, None));
             entry.0 = handed.begun.min(entry.0);
-            if handed.via == Via::Home && matches!(handed.said, Said::Accepted | Said::InForce) {
+            if handed.via == Via::Home && handed.acknowledges() {
                 entry.1 = Some(entry.1.map_or(handed.ended, |at| at.min(handed.ended)));
             }
         }
