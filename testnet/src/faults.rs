@@ -12,16 +12,16 @@
 //!   that the judge sees
 //! - [`collection`]: the nodes' own evidence; [`report`]: the table
 
-mod collection;
+pub(crate) mod collection;
 mod dice;
 mod fabricated;
 pub mod history;
 mod injector;
 pub mod judge;
-mod links;
-mod load;
+pub(crate) mod links;
+pub(crate) mod load;
 mod report;
-mod world;
+pub(crate) mod world;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

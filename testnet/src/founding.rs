@@ -505,7 +505,7 @@ fn make_cards(dir: &Path, crowd: u8, now: Timestamp) -> anyhow::Result<PathBuf> 
     });
     let crowd = (1..=crowd).map(|house| {
         let address = format!("群馬県前橋市荒牧町一丁目{house}番");
-        (format!("citizen-{}", house - 1), "芽吹　市民", 1990, Gender::Female, address)
+        (format!("citizen-{}", house - 1), "芽吹　市民", 1970, Gender::Female, address)
     });
     for (serial, (key, name, year, gender, address)) in (1u8..).zip(story.into_iter().chain(crowd))
     {

@@ -113,7 +113,8 @@ pub async fn collect(world: &World) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn releases(world: &World, source: Place) -> anyhow::Result<()> {
+/// Notes every release that a source keeps.
+pub async fn releases(world: &World, source: Place) -> anyhow::Result<()> {
     let mut after: Option<String> = None;
     loop {
         let query = after.as_ref().map(|id| format!("?after={id}")).unwrap_or_default();
