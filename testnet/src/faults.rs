@@ -77,7 +77,10 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     }
     println!(
         "faults: seed {}, {} kills, at most {} minutes, leases of {} ms",
-        options.seed, options.kills, options.minutes, world::LEASE_MS
+        options.seed,
+        options.kills,
+        options.minutes,
+        world::LEASE_MS
     );
     let world = Arc::new(World::begin(&options.dir, sibling("mebuku")?, PEOPLE).await?);
     println!("   {:>4} s: six nodes run, {PEOPLE} citizens are enrolled", world.now() / 1000);

@@ -73,13 +73,7 @@ pub struct Injector {
 
 impl Injector {
     pub fn new(world: Arc<World>, dice: Dice) -> Self {
-        Self {
-            world,
-            dice,
-            tally: Arc::default(),
-            away: Arc::default(),
-            healing: JoinSet::new(),
-        }
+        Self { world, dice, tally: Arc::default(), away: Arc::default(), healing: JoinSet::new() }
     }
 
     /// Goes on until so many nodes were killed or the time is over, then waits until all are back.
@@ -117,13 +111,13 @@ impl Injector {
 
     async fn one(&mut self) -> anyhow::Result<()> {
         match self.dice.below(100) {
-            0..68 => self.kill_one().await,
-            68..78 => {
+            0..60 => self.kill_one().await,
+            60..68 => {
                 self.kill_one().await?;
                 self.kill_one().await
             }
-            78..86 => self.link(Link::Cut),
-            86..93 => self.link(Link::Stalled),
+            68..82 => self.link(Link::Cut),
+            82..92 => self.link(Link::Stalled),
             _ => self.suspend(),
         }
     }

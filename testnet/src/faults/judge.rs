@@ -51,7 +51,7 @@ impl Check {
 
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::NothingOnceInForce => "no data to a request begun after a deny was in force (S2)",
             Self::NothingBeyondTheLease => "no release later than the lease after a deny (S1)",
             Self::PermitCited => "data only on a permit of that citizen for just that",
@@ -264,8 +264,10 @@ impl<'a> Judge<'a> {
                     });
                 }
                 let accepted = self.accepted.get(&deny.id).copied();
-                let Some(from) =
-                    [accepted, self.told_by_home.get(&deny.id).copied()].into_iter().flatten().min()
+                let Some(from) = [accepted, self.told_by_home.get(&deny.id).copied()]
+                    .into_iter()
+                    .flatten()
+                    .min()
                 else {
                     continue;
                 };

@@ -45,8 +45,7 @@ pub struct Links {
 impl Links {
     /// Begins to forward to every node of the network.
     pub async fn start(network: &Network) -> anyhow::Result<Arc<Self>> {
-        let links =
-            Arc::new(Self { states: Mutex::default(), pids: Mutex::default() });
+        let links = Arc::new(Self { states: Mutex::default(), pids: Mutex::default() });
         for node in &network.nodes {
             let listener = TcpListener::bind(("127.0.0.1", node.announced))
                 .await

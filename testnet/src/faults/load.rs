@@ -51,9 +51,7 @@ pub async fn decide(world: Arc<World>, index: usize, mut dice: Dice) -> anyhow::
             let verdict = Verdict::Permit { recipient, item, reopens, once };
             sign(&world, person, &lane, verdict).await?
         };
-        if deny {
-            world.heat(lanes.iter().filter(|lane| made.covers(lane)).copied());
-        }
+        world.heat(lanes.iter().filter(|lane| made.covers(lane)).copied());
         hand_in(&world, person, &made, &bytes, &mut dice).await;
         if dice.percent(10) {
             let _at = world.under_way(person.home, Operation::Register);
@@ -74,7 +72,8 @@ struct Standing {
 fn standing(person: &Person, lane: &Lane) -> Standing {
     let made = lock(&person.made);
     let covering = || made.iter().filter(|made| made.covers(lane));
-    let denies: BTreeSet<_> = covering().filter(|made| made.is_deny()).map(|deny| deny.id).collect();
+    let denies: BTreeSet<_> =
+        covering().filter(|made| made.is_deny()).map(|deny| deny.id).collect();
     let newest = covering().rfind(|made| !made.is_deny());
     let is_open = newest.is_some_and(|permit| denies.iter().all(|deny| permit.reopens(deny)));
     Standing { is_open, denies }
@@ -99,9 +98,8 @@ async fn sign(
     let mut citizen = person.citizen.lock().await;
     let source = service(lane.source);
     let bytes = match &verdict {
-        Verdict::Permit { recipient, item, reopens, once } => {
-            citizen.sign_permit_draft(&permit_draft(lane.source, recipient, &[item], reopens, *once)?)?
-        }
+        Verdict::Permit { recipient, item, reopens, once } => citizen
+            .sign_permit_draft(&permit_draft(lane.source, recipient, &[item], reopens, *once)?)?,
         Verdict::Deny { recipient, item } => citizen.sign_deny_draft(&DenyDraft {
             source,
             recipient: recipient.map_or(Recipient::Any, |place| Recipient::Service(service(place))),
@@ -113,8 +111,7 @@ async fn sign(
         })?,
     };
     let id = Signed::<Decision>::decode(&bytes.object, &world.network.id)?.id();
-    let made =
-        Made { id: DecisionId(id.0), citizen: person.index, source: lane.source, verdict };
+    let made = Made { id: DecisionId(id.0), citizen: person.index, source: lane.source, verdict };
     lock(&person.made).push(made.clone());
     world.history().made.push(made.clone());
     Ok((made, bytes))
@@ -188,13 +185,7 @@ async fn hand_in(world: &World, person: &Person, made: &Made, bytes: &Attested, 
 }
 
 /// One attempt, and what was said.
-async fn hand(
-    world: &World,
-    person: &Person,
-    made: &Made,
-    bytes: &Attested,
-    via: Via,
-) -> Handed {
+async fn hand(world: &World, person: &Person, made: &Made, bytes: &Attested, via: Via) -> Handed {
     let to = match via {
         Via::Home => person.home,
         Via::Source => made.source,
@@ -210,7 +201,9 @@ async fn hand(
     let begun = world.now();
     let said = match via {
         Via::Source => told(world.wallet(to).deny_direct(bytes).await.map(|()| Said::InForce)),
-        Via::Home | Via::Relay => told(world.wallet(to).decide(bytes).await.map(|reply| said(&reply))),
+        Via::Home | Via::Relay => {
+            told(world.wallet(to).decide(bytes).await.map(|reply| said(&reply)))
+        }
     };
     Handed { decision: made.id, via, to, begun, ended: world.now(), said }
 }
@@ -228,9 +221,9 @@ fn told(result: Result<Said, ClientError>) -> Said {
     match result {
         Ok(said) => said,
         Err(ClientError::Problem(problem)) if problem.status == 503 => Said::Unavailable,
-        Err(error @ (ClientError::Problem(_) | ClientError::Status(_) | ClientError::Answer(_))) => {
-            Said::Refused(error.to_string())
-        }
+        Err(
+            error @ (ClientError::Problem(_) | ClientError::Status(_) | ClientError::Answer(_)),
+        ) => Said::Refused(error.to_string()),
         Err(_) => Said::NoAnswer,
     }
 }
@@ -264,7 +257,13 @@ pub async fn ask(world: &World, request: Nonce, lane: Lane) -> Asked {
     let person = &world.people[lane.citizen];
     let begun = world.now();
     let Ok(question) = question(person, request, lane).await else {
-        return Asked { request, lane, begun, ended: begun, got: Got::Rejected("no id".to_owned()) };
+        return Asked {
+            request,
+            lane,
+            begun,
+            ended: begun,
+            got: Got::Rejected("no id".to_owned()),
+        };
     };
     let _at = world.under_way(lane.recipient, Operation::RequestAtRecipient);
     let _too = world.under_way(lane.source, Operation::RequestAtSource);

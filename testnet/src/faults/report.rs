@@ -50,8 +50,11 @@ pub fn print(history: &History, tally: &Tally, findings: &Findings) {
         println!("  {what:<32} {:>6}", tally.during.get(&operation).copied().unwrap_or(0));
     }
 
-    println!("decisions            made  attempts  accepted  in force  unavailable  no answer  refused");
-    let is_deny: BTreeMap<_, _> = history.made.iter().map(|made| (made.id, made.is_deny())).collect();
+    println!(
+        "decisions            made  attempts  accepted  in force  unavailable  no answer  refused"
+    );
+    let is_deny: BTreeMap<_, _> =
+        history.made.iter().map(|made| (made.id, made.is_deny())).collect();
     let rows = [
         ("permit", false, Via::Home),
         ("deny, home", true, Via::Home),

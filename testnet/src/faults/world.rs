@@ -98,7 +98,7 @@ pub struct World {
     began: Now,
     history: Mutex<History>,
     under_way: Mutex<BTreeMap<(Place, Operation), usize>>,
-    /// Denied a moment ago: here a release would hurt most.
+    /// Decided about a moment ago: here most can go wrong.
     hot: Mutex<Vec<Lane>>,
     stop: AtomicBool,
 }
@@ -126,7 +126,11 @@ impl World {
                     Ok((node.participant.key, wallet.with_timeout(WALLET_PATIENCE)))
                 })
                 .collect::<anyhow::Result<_>>()?,
-            systems: network.nodes.iter().map(|node| (node.participant.key, client(node))).collect(),
+            systems: network
+                .nodes
+                .iter()
+                .map(|node| (node.participant.key, client(node)))
+                .collect(),
             network,
             links,
             people: Vec::new(),
