@@ -110,6 +110,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
 
 /// The load, and the faults in it.
 async fn under_load(world: &Arc<World>, options: &Options) -> anyhow::Result<Tally> {
+    load::relay_in_vain(world, &mut Dice::new(options.seed, 2)).await?;
     let mut wallets = JoinSet::new();
     let mut others = JoinSet::new();
     for index in 0..world.people.len() {

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use anyhow::Context;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use node::{
     provider_client::{Answer, Question},
@@ -19,7 +20,9 @@ use wire::{
 use super::{
     dice::Dice,
     history::{Asked, Got, Handed, Item, Lane, Made, Place, Said, Verdict, Via},
-    world::{HOMES, Operation, Person, World, lock},
+    judge::lease_bound_ms,
+    links::Link,
+    world::{HOMES, LEASE_MS, Operation, Person, World, lock},
 };
 use crate::{citizen::nonce, roster::service};
 
@@ -60,6 +63,34 @@ pub async fn decide(world: Arc<World>, index: usize, mut dice: Dice) -> anyhow::
         }
         sleep(Duration::from_millis(dice.between(50, 900))).await;
     }
+    Ok(())
+}
+
+/// One scene that chance seldom sets: a city is asked to relay another city's citizen's deny to a
+/// source that it cannot reach, long enough for its own leases to have run out, while the citizen's
+/// home holds a live lease there. What the city says is recorded, and so is what can be had after it.
+pub async fn relay_in_vain(world: &World, dice: &mut Dice) -> anyhow::Result<()> {
+    let person = &world.people[0];
+    let lane = person.lanes().next().context("a citizen has lanes")?;
+    let Lane { recipient, item, .. } = lane;
+    let permit = Verdict::Permit { recipient, item, reopens: BTreeSet::new(), once: false };
+    let (made, bytes) = sign(world, person, &lane, permit).await?;
+    hand_in(world, person, &made, &bytes, dice).await;
+    let relay = HOMES[(person.index + 1) % HOMES.len()];
+    world.links.set(relay, lane.source, Link::Cut);
+    sleep(Duration::from_millis(lease_bound_ms(LEASE_MS) + 500)).await;
+    let deny = Verdict::Deny { recipient: Some(recipient), item: Some(item) };
+    let (made, bytes) = sign(world, person, &lane, deny).await?;
+    let handed = hand(world, person, &made, &bytes, Via::Relay).await;
+    println!("   a relay in vain: {:?} in {} ms", handed.said, handed.ended - handed.begun);
+    world.history().handed.push(handed);
+    for _ in 0..5 {
+        let asked = ask(world, nonce(), lane).await;
+        world.history().asked.push(asked);
+    }
+    world.links.heal();
+    // The wallet goes on until it holds.
+    hand_in(world, person, &made, &bytes, dice).await;
     Ok(())
 }
 
