@@ -82,6 +82,8 @@ pub struct Founded {
     pub libp2p: u16,
     /// Where other nodes are told to dial: the same, or a forwarder's port.
     pub announced: u16,
+    /// Held from the beginning, so that nobody else takes the announced port.
+    pub forwarder: Option<TcpListener>,
 }
 
 impl Founded {
@@ -277,8 +279,12 @@ impl Founded {
         let api_key = hex(&SystemEntropy.array::<16>());
         write_private(&directory.join("api-key"), &api_key)?;
         let [libp2p, public, provider] = free_ports()?;
-        let announced = if forwarded { free_ports()?[0] } else { libp2p };
-        Ok(Self { participant, directory, public, provider, api_key, libp2p, announced })
+        let forwarder = forwarded.then(|| TcpListener::bind("127.0.0.1:0")).transpose()?;
+        let announced = match &forwarder {
+            Some(forwarder) => forwarder.local_addr()?.port(),
+            None => libp2p,
+        };
+        Ok(Self { participant, directory, public, provider, api_key, libp2p, announced, forwarder })
     }
 
     fn write_config(

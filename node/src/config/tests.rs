@@ -146,10 +146,8 @@ fn what_is_announced_is_where_it_listens_unless_said_otherwise() {
     let announce = "announce = [\"/dns4/node.example/tcp/4001\"]\nlisten";
     let config = parse(&MUNICIPALITY.replacen("listen", announce, 1)).unwrap();
     assert_eq!(config.announced(), ["/dns4/node.example/tcp/4001".parse().unwrap()]);
-    let named = announce.replace(
-        "/tcp/4001",
-        "/tcp/4001/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp",
-    );
+    let named = announce
+        .replace("/tcp/4001", "/tcp/4001/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp");
     let text = complaint_about(MUNICIPALITY, "\nlisten", &format!("\n{named}"));
     assert!(text.contains("`announce`") && text.contains("added by the node"), "{text}");
 }

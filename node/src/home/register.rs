@@ -77,7 +77,8 @@ impl Home {
                 return self.refuse(MessageType::Decision, wire::Hash(id.0), error.into()).await;
             }
         };
-        if admitted.is_deny() && state.home.is_none() {
+        let foreign = admitted.is_deny() && state.home.is_none();
+        if foreign {
             // Another municipality's citizen: the source has to hear of it, and through the source
             // the pair's own home. If it cannot now, the deny goes through our own channel, later.
             match self.relay(&pair, id, submission).await {
@@ -95,7 +96,12 @@ impl Home {
         match accepted {
             Ok(accepted) => {
                 self.context.metrics.decisions_accepted.inc();
-                Ok(self.reply(&accepted))
+                let mut reply = self.reply(&accepted);
+                if foreign && matches!(reply.status, InForce::LeasesLapsed(_)) {
+                    // Our leases are out, but the source releases on that of the pair's own home.
+                    reply.status = InForce::Accepted;
+                }
+                Ok(reply)
             }
             Err(error) => self.refuse(MessageType::Decision, wire::Hash(id.0), error).await,
         }

@@ -47,11 +47,14 @@ impl Links {
     pub async fn start(network: &Network) -> anyhow::Result<Arc<Self>> {
         let links = Arc::new(Self { states: Mutex::default(), pids: Mutex::default() });
         for node in &network.nodes {
-            let listener = TcpListener::bind(("127.0.0.1", node.announced))
-                .await
-                .with_context(|| format!("a forwarder for {}", node.participant.key))?;
+            let key = node.participant.key;
+            let listener =
+                node.forwarder.as_ref().with_context(|| format!("{key} has no forwarder"))?;
+            let listener = listener.try_clone()?;
+            listener.set_nonblocking(true)?;
+            let listener = TcpListener::from_std(listener)?;
             let target = SocketAddr::from(([127, 0, 0, 1], node.libp2p));
-            tokio::spawn(Arc::clone(&links).forward(listener, node.participant.key, target));
+            tokio::spawn(Arc::clone(&links).forward(listener, key, target));
         }
         Ok(links)
     }
