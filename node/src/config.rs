@@ -54,6 +54,10 @@ pub struct Config {
     /// Where other nodes reach this one; empty for a node that only dials out.
     #[serde(default)]
     pub listen: Vec<Multiaddr>,
+    /// The addresses that the descriptor gives to others, where they are not those of `listen`: behind
+    /// a router or a forwarder.
+    #[serde(default)]
+    pub announce: Vec<Multiaddr>,
     /// Nodes to dial first, each ending in `/p2p/<peer id>`.
     #[serde(default)]
     pub bootstrap: Vec<Multiaddr>,
@@ -252,14 +256,18 @@ impl Config {
         need(!self.name.trim().is_empty(), "name", "must not be empty")?;
         need(!self.roles.is_empty(), "roles", "a node needs at least one role")?;
         self.check_services()?;
-        for (key, addresses) in [("listen", &self.listen), ("bootstrap", &self.bootstrap)] {
+        for (key, addresses) in
+            [("listen", &self.listen), ("announce", &self.announce), ("bootstrap", &self.bootstrap)]
+        {
             need(addresses.len() <= limits::DESCRIPTOR_LIST, key, "too many addresses")?;
         }
         let names_peer = |address: &Multiaddr| {
             matches!(address.iter().last(), Some(multiaddr::Protocol::P2p(_)))
         };
-        if let Some(address) = self.listen.iter().find(|address| names_peer(address)) {
-            return Err(("listen", format!("{address}: the peer id is added by the node")));
+        for (key, addresses) in [("listen", &self.listen), ("announce", &self.announce)] {
+            if let Some(address) = addresses.iter().find(|address| names_peer(address)) {
+                return Err((key, format!("{address}: the peer id is added by the node")));
+            }
         }
         if let Some(address) = self.bootstrap.iter().find(|address| !names_peer(address)) {
             return Err(("bootstrap", format!("{address}: must end in /p2p/<peer id>")));
@@ -339,6 +347,11 @@ impl Config {
     pub fn service_names(&self) -> Vec<ServiceName> {
         let name = |service| self.service_name(service).expect("checked when it was parsed");
         self.services.iter().map(name).collect()
+    }
+
+    /// Where others are told to dial.
+    pub fn announced(&self) -> &[Multiaddr] {
+        if self.announce.is_empty() { &self.listen } else { &self.announce }
     }
 
     pub fn has_role(&self, role: Role) -> bool {

@@ -105,7 +105,7 @@ impl Node {
             name: config.name.clone(),
             version: now.0,
             peers: vec![net::peer_id(*seed)],
-            addresses: config.listen.iter().map(ToString::to_string).collect(),
+            addresses: config.announced().iter().map(ToString::to_string).collect(),
             log_key: Bytes(log_signer.public_key().to_vec()),
             witness_key: witness_signer.as_ref().map(|key| Bytes(key.public_key().to_vec())),
             roles: config.roles.iter().copied().collect(),

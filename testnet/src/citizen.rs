@@ -15,7 +15,7 @@ use wallet::{DenyDraft, NoticeText, PermitDraft, RegisterView, Wallet};
 use wire::{
     Bytes, DecisionId, KeyHash, NetworkId, Nonce, PublicKey, ServiceName, SignError,
     SignatureBytes, Signed, Signer, Timestamp,
-    citizen::{DecisionReply, InForce},
+    citizen::{DecisionReply, InForce, PairRegister},
     consent::{Attested, Decision, Items, Onward, PurposeScope, Recipient, Reopen, Uses},
     ids::Pair,
 };
@@ -64,7 +64,12 @@ pub fn nonce() -> Nonce {
 impl Citizen {
     /// Enrols with a card at Maebashi.
     pub async fn enrol(network: &Network, card: &str) -> anyhow::Result<Self> {
-        let city = network.node("maebashi");
+        Self::enrol_at(network, card, "maebashi").await
+    }
+
+    /// Enrols with a card at a city.
+    pub async fn enrol_at(network: &Network, card: &str, city: &str) -> anyhow::Result<Self> {
+        let city = network.node(city);
         let home = WalletClient::new(&city.public_url())?;
         let trust = Trust::open(&home.trust().await?, &network.id, now())?;
         let mut wallet = Wallet::new(
@@ -144,9 +149,13 @@ impl Citizen {
             },
             request: None,
         };
-        let unsigned = self.wallet.permit(&draft, nonce(), now())?;
-        let signed = unsigned.sign(self.key(source)?)?;
-        Ok(self.wallet.attest_with_service_key(source, &signed)?)
+        self.sign_permit_draft(&draft)
+    }
+
+    pub fn sign_permit_draft(&mut self, draft: &PermitDraft) -> anyhow::Result<Attested> {
+        let unsigned = self.wallet.permit(draft, nonce(), now())?;
+        let signed = unsigned.sign(self.key(&draft.source)?)?;
+        Ok(self.wallet.attest_with_service_key(&draft.source, &signed)?)
     }
 
     pub fn sign_deny(
@@ -160,8 +169,13 @@ impl Citizen {
             items: Items::Types(vec!["health.allergy".parse()?]),
             purpose: PurposeScope::Any,
         };
-        let signed = self.wallet.deny(&draft, nonce(), now())?.sign(self.key(source)?)?;
-        Ok(self.wallet.attest_with_service_key(source, &signed)?)
+        self.sign_deny_draft(&draft)
+    }
+
+    pub fn sign_deny_draft(&self, draft: &DenyDraft) -> anyhow::Result<Attested> {
+        let unsigned = self.wallet.deny(draft, nonce(), now())?;
+        let signed = unsigned.sign(self.key(&draft.source)?)?;
+        Ok(self.wallet.attest_with_service_key(&draft.source, &signed)?)
     }
 
     pub async fn hand_in(&self, decision: &Attested) -> Result<DecisionReply, ClientError> {
@@ -206,11 +220,16 @@ impl Citizen {
         Ok(())
     }
 
-    /// The register as the wallet shows it.
-    pub async fn register(&self, source: &ServiceName) -> anyhow::Result<RegisterView> {
+    /// The register as the home gives it.
+    pub async fn pair_register(&self, source: &ServiceName) -> anyhow::Result<PairRegister> {
         let query = self.wallet.query(source, nonce(), now())?.sign(self.key(source)?)?;
         let query = self.wallet.attest_with_service_key(source, &query)?;
-        let register = self.home.register(&query).await?;
+        Ok(self.home.register(&query).await?)
+    }
+
+    /// The register as the wallet shows it.
+    pub async fn register(&self, source: &ServiceName) -> anyhow::Result<RegisterView> {
+        let register = self.pair_register(source).await?;
         Ok(self.wallet.read_register(source, &register, &self.trust, now())?)
     }
 

@@ -142,3 +142,17 @@ fn a_file_that_is_not_there_is_named() {
     let error = Config::load(Path::new("/nowhere/node.toml")).unwrap_err();
     assert_eq!(error.to_string(), "/nowhere/node.toml: cannot be read");
 }
+
+#[test]
+fn what_is_announced_is_where_it_listens_unless_said_otherwise() {
+    let config = parse(MUNICIPALITY).unwrap();
+    assert!(!config.listen.is_empty());
+    assert_eq!(config.announced(), config.listen);
+    let announce = "announce = [\"/dns4/node.example/tcp/4001\"]\nlisten";
+    let config = parse(&MUNICIPALITY.replacen("listen", announce, 1)).unwrap();
+    assert_eq!(config.announced(), ["/dns4/node.example/tcp/4001".parse().unwrap()]);
+    let named = announce
+        .replace("/tcp/4001", "/tcp/4001/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp");
+    let text = complaint_about(MUNICIPALITY, "\nlisten", &format!("\n{named}"));
+    assert!(text.contains("`announce`") && text.contains("added by the node"), "{text}");
+}

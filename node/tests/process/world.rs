@@ -58,10 +58,10 @@ impl Turn {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let network = NETWORK.get_or_init(|| {
             let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("process-tests");
-            founding::found(&dir, &mebuku()).expect("a network")
+            founding::found(&dir, &mebuku(), &founding::Plan::story()).expect("a network")
         });
         set_witnesses(network, false);
-        Self { processes: Processes::new(mebuku()), network, _turn: turn }
+        Self { processes: Processes::new(mebuku(), network), network, _turn: turn }
     }
 
     /// With the witnesses that a network has; without this a test may run one or two of its nodes.
