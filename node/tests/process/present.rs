@@ -132,9 +132,19 @@ fn at_the_counter_one_request_is_answered_without_a_lease() {
         let unknown = citizen.home.certificate_status(&wire::Hash([7; 32])).await;
         crate::http::refused(unknown, 404, "no certificate of this CA");
 
+        // Once with the home alive: recipient and source have found each other through it.
+        let asked = question(&citizen, SOURCE, RECIPIENT);
+        let answer = turn.ask(&asked).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let terms = &answer.json().expect("json")["terms"];
+        let terms: Vec<_> = terms.as_object().expect("terms").values().collect();
+        assert_eq!(
+            (&terms[0]["retention_days"], &terms[0]["onward"]),
+            (&json!(365), &json!("forbidden"))
+        );
+
         turn.processes.kill("maebashi").expect("it ran");
         let killed = now();
-        let asked = question(&citizen, SOURCE, RECIPIENT);
         let before = turn.metric(SOURCE, &reason("no-lease")).await;
         until("the lease to lapse", async || {
             let asked = node::provider_client::Question { id: nonce(), ..asked.clone() };
