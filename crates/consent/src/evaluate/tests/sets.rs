@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// One thing that came in.
+#[allow(clippy::large_enum_variant)] // a handful at a time
 #[derive(Debug, Clone)]
 enum Said {
     Permit(u8, StandingPermit),
