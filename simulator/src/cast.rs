@@ -351,8 +351,15 @@ impl Cast {
             Says::KeyBegins { phone } => {
                 let chain = self.phones[&(paper.pair, *phone)].chain.clone();
                 let until = NOW.plus_ms(300 * DAY_MS);
-                let begin =
-                    KeyBegin { nonce, pair, basis: ExpressedBy::Oneself, authority: None, chain, until, time: at };
+                let begin = KeyBegin {
+                    nonce,
+                    pair,
+                    basis: ExpressedBy::Oneself,
+                    authority: None,
+                    chain,
+                    until,
+                    time: at,
+                };
                 let city = self.network.city(self.home_of(paper.pair));
                 let signed = Signed::new(begin, &self.network.id, &city.signer).expect("signs");
                 let attested =

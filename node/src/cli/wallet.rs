@@ -23,8 +23,8 @@ use wallet::{Home, Wallet, WalletError};
 use wire::{Nonce, ServiceName, Signed, Signer, Timestamp, Unsigned, membership::Role};
 
 pub use arguments::{
-    AnswerArgs, AnswerWord, DenyArgs, KeyCommand, PermitArgs, PresentArgs, RecordCommand, WalletArgs,
-    WalletCommand,
+    AnswerArgs, AnswerWord, DenyArgs, KeyCommand, PermitArgs, PresentArgs, RecordCommand,
+    WalletArgs, WalletCommand,
 };
 use directory::{KeyName, WalletDirectory};
 use keys::WalletKeys;

@@ -1,8 +1,8 @@
 //! The consent register (同意台帳): what wallets hand in, and what they read back.
 
 use consent::{
-    AdmissionError, AdmittedCollapse, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, HomeEntry, PairState,
-    PairThread, Run,
+    AdmissionError, AdmittedCollapse, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, HomeEntry,
+    PairState, PairThread, Run,
     admission::ReadDecision,
     home::{Accepted, HomeChannel, HomeError, collapse_due, in_force, in_force_for},
 };

@@ -116,7 +116,9 @@ impl Session<'_> {
         let deny = self.wallet.attest_with_service_key(&draft.source, &signed)?;
         let (text, json) = match client.deny_direct(&deny).await {
             Ok(receipt) => self.keep_direct_effect(&draft.source, &id, &receipt)?,
-            Err(ClientError::Status(StatusCode::ACCEPTED)) => (words::DURABLE_AT_SOURCE.to_owned(), Value::Null),
+            Err(ClientError::Status(StatusCode::ACCEPTED)) => {
+                (words::DURABLE_AT_SOURCE.to_owned(), Value::Null)
+            }
             Err(error) => return Err(error.into()),
         };
         Ok(Report {
