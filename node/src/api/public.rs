@@ -194,7 +194,7 @@ impl From<SubmissionError> for Problem {
         match error {
             SubmissionError::Fault(fault) => fault.into(),
             SubmissionError::Unknown(what) => Self::not_found(what),
-            SubmissionError::NotYet => {
+            SubmissionError::NotYet | SubmissionError::NotCosigned => {
                 Self::new(StatusCode::CONFLICT, "not-yet", "Not in force yet").detail(error)
             }
             SubmissionError::Malformed(_)

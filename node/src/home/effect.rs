@@ -46,7 +46,7 @@ impl Home {
         };
         // What a lost disk could make this home forget is not promised yet.
         if !self.context.all_cosigned().await? {
-            return Err(SubmissionError::NotYet);
+            return Err(SubmissionError::NotCosigned);
         }
         let time = self.context.now().wall;
         let (how, since) = match self.standing(&channel, &row)? {

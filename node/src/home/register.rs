@@ -45,6 +45,8 @@ pub enum SubmissionError {
     Unknown(&'static str),
     #[error("the decision is durable here and on its way; the source is not bound by it yet")]
     NotYet,
+    #[error("the decision is durable here; too few witnesses have cosigned that yet")]
+    NotCosigned,
     #[error(transparent)]
     Fault(#[from] Fault),
 }
