@@ -63,6 +63,9 @@ if [ "$long" = yes ]; then
 fi
 step 'tests' cargo test --workspace
 if [ "$long" = yes ]; then
+  # The node first: the run starts the binary beside it.
+  step 'node for faults' cargo build -p node -p testnet
+  step 'faults' cargo run -p testnet -- faults --kills 200
   step 'licences, bans, sources' check_tree
 fi
 

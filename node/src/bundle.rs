@@ -155,8 +155,10 @@ fn log_proof(read: &dyn Read, index: u64) -> Result<LogProof, AssembleError> {
         .filter(|checkpoint| checkpoint.size > index)
         .ok_or(AssembleError::NoCheckpoint)?;
     let record = log::record(read, index)?.ok_or(AssembleError::Missing("the log record"))?;
-    let note = String::from_utf8(checkpoint.note.0.clone())
-        .map_err(|_| AssembleError::Missing("a readable checkpoint"))?;
+    // Every byte of a bundle is checked: cosignatures stay out until the bundle names the witnesses.
+    let note =
+        checkpoint.own_note().map_err(|_| AssembleError::Missing("a readable checkpoint"))?;
+    let note = note.to_string();
     let proof = with_nodes(read, |nodes| {
         LogProof::new(nodes, index, &record.record, &record.salt.0, checkpoint.size, &note)
     })?;

@@ -54,6 +54,10 @@ pub struct Config {
     /// Where other nodes reach this one; empty for a node that only dials out.
     #[serde(default)]
     pub listen: Vec<Multiaddr>,
+    /// The addresses that the descriptor gives to others, where they are not those of `listen`: behind
+    /// a router or a forwarder.
+    #[serde(default)]
+    pub announce: Vec<Multiaddr>,
     /// Nodes to dial first, each ending in `/p2p/<peer id>`.
     #[serde(default)]
     pub bootstrap: Vec<Multiaddr>,
@@ -82,7 +86,13 @@ pub struct Config {
     #[serde(default)]
     pub jpki: Option<Jpki>,
     #[serde(default)]
+    pub home: HomeConfig,
+    #[serde(default)]
+    pub source: SourceConfig,
+    #[serde(default)]
     pub log_level: LogLevel,
+    #[serde(default)]
+    pub witnesses: Witnesses,
 
     /// Where the file lies; not a key of it.
     #[serde(skip)]
@@ -108,6 +118,53 @@ pub struct Jpki {
     /// An older CRL is as good as none: nobody is enrolled.
     #[serde(default = "default_crl_max_age_hours")]
     pub crl_max_age_hours: u32,
+}
+
+/// What only a home needs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HomeConfig {
+    /// How long after proofing the home itself begins keys of the person's pairs, in seconds: one
+    /// sitting. With 0, another phone of theirs has to.
+    pub fresh_proofing_s: u64,
+}
+
+impl Default for HomeConfig {
+    fn default() -> Self {
+        Self { fresh_proofing_s: 60 * 60 }
+    }
+}
+
+/// What only a source needs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceConfig {
+    /// How old the certificate status of a present-consent may be, in seconds.
+    pub status_age_s: u64,
+}
+
+impl Default for SourceConfig {
+    fn default() -> Self {
+        Self { status_age_s: exchange::source::STATUS_AGE_MS / 1000 }
+    }
+}
+
+/// A status says nothing of what came after it: never good for longer than this.
+const LONGEST_STATUS_AGE_S: u64 = 24 * 60 * 60;
+
+/// Who watches over this node's log. What is left out follows from the number of municipalities.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Witnesses {
+    /// How many must cosign before something counts as accepted.
+    #[serde(default)]
+    pub cosign: Option<usize>,
+    /// How many must answer before the node serves; together with `cosign` more than there are.
+    #[serde(default)]
+    pub start: Option<usize>,
+    /// Testnets only: no witnesses, so that an old backup goes unnoticed.
+    #[serde(default)]
+    pub off: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -199,14 +256,18 @@ impl Config {
         need(!self.name.trim().is_empty(), "name", "must not be empty")?;
         need(!self.roles.is_empty(), "roles", "a node needs at least one role")?;
         self.check_services()?;
-        for (key, addresses) in [("listen", &self.listen), ("bootstrap", &self.bootstrap)] {
+        for (key, addresses) in
+            [("listen", &self.listen), ("announce", &self.announce), ("bootstrap", &self.bootstrap)]
+        {
             need(addresses.len() <= limits::DESCRIPTOR_LIST, key, "too many addresses")?;
         }
         let names_peer = |address: &Multiaddr| {
             matches!(address.iter().last(), Some(multiaddr::Protocol::P2p(_)))
         };
-        if let Some(address) = self.listen.iter().find(|address| names_peer(address)) {
-            return Err(("listen", format!("{address}: the peer id is added by the node")));
+        for (key, addresses) in [("listen", &self.listen), ("announce", &self.announce)] {
+            if let Some(address) = addresses.iter().find(|address| names_peer(address)) {
+                return Err((key, format!("{address}: the peer id is added by the node")));
+            }
         }
         if let Some(address) = self.bootstrap.iter().find(|address| !names_peer(address)) {
             return Err(("bootstrap", format!("{address}: must end in /p2p/<peer id>")));
@@ -239,6 +300,13 @@ impl Config {
             "number_key",
             "only a home may hold the single key of the number function",
         )?;
+        need(
+            (1..=LONGEST_STATUS_AGE_S).contains(&self.source.status_age_s),
+            "source.status_age_s",
+            "must be from 1 to 86400 (1 day)",
+        )?;
+        let numbers = self.witnesses.cosign.is_some() || self.witnesses.start.is_some();
+        need(!(self.witnesses.off && numbers), "witnesses.off", "leaves nothing to be numbered")?;
         let lease = SHORTEST_LEASE_MS..=LONGEST_LEASE_MS;
         need(
             lease.contains(&self.lease_ms),
@@ -279,6 +347,11 @@ impl Config {
     pub fn service_names(&self) -> Vec<ServiceName> {
         let name = |service| self.service_name(service).expect("checked when it was parsed");
         self.services.iter().map(name).collect()
+    }
+
+    /// Where others are told to dial.
+    pub fn announced(&self) -> &[Multiaddr] {
+        if self.announce.is_empty() { &self.listen } else { &self.announce }
     }
 
     pub fn has_role(&self, role: Role) -> bool {

@@ -14,15 +14,18 @@ use wire::{
     channel::{ChannelHead, ChannelId, ChannelRefusal, HeadStatement},
     consent::Attested,
     membership::NodeIdentity,
+    witness::WitnessRefused,
 };
 
 use crate::{
     clock::Clock,
     entropy::Entropy,
+    evidence_log,
     metrics::Metrics,
     net::{NetError, Network, Protocol},
     rate::RateLimit,
     store::{CommitError, Committer, StoreError, Transaction, log::Record},
+    witness::{NotServing, OwnLog},
 };
 
 pub struct Context {
@@ -42,6 +45,8 @@ pub struct Context {
     /// ever. The rest is counted in the metrics.
     attempts: RateLimit<()>,
     trust: RwLock<Arc<Trust>>,
+    /// Who watches over this node's log.
+    own_log: Arc<OwnLog>,
     network: OnceLock<Network>,
 }
 
@@ -64,6 +69,10 @@ pub enum Fault {
     TrustExpired,
     #[error("the other node does not serve this now: {0:?}")]
     Refused(ChannelRefusal),
+    #[error("a witness does not serve this now: {0:?}")]
+    Witness(WitnessRefused),
+    #[error(transparent)]
+    NotServing(#[from] NotServing),
     #[error("a task of this node failed; nothing of it was done")]
     Failed,
     #[error("the node is stopping")]
@@ -82,6 +91,7 @@ pub struct Parts {
     pub identity: NodeIdentity,
     pub metrics: Metrics,
     pub trust: Trust,
+    pub own_log: Arc<OwnLog>,
 }
 
 impl Context {
@@ -98,6 +108,7 @@ impl Context {
             metrics: parts.metrics,
             attempts: RateLimit::new(10, 100),
             trust: RwLock::new(Arc::new(parts.trust)),
+            own_log: parts.own_log,
             network: OnceLock::new(),
         })
     }
@@ -127,6 +138,44 @@ impl Context {
 
     pub fn network(&self) -> Result<&Network, Fault> {
         self.network.get().ok_or(Fault::Stopping)
+    }
+
+    pub fn own_log(&self) -> &Arc<OwnLog> {
+        &self.own_log
+    }
+
+    /// Whether this node may serve more than its witness role, and if not why.
+    pub fn serving(&self) -> Result<(), NotServing> {
+        self.own_log.serving()
+    }
+
+    /// Whether a witness knows more of this node's past than the node itself.
+    pub fn lost_its_past(&self) -> bool {
+        !matches!(self.serving(), Ok(()) | Err(NotServing::Waiting))
+    }
+
+    /// Waits, at most 3 s, until enough witnesses have cosigned a checkpoint over a leaf of the evidence
+    /// log. Says whether they have: then what it is evidence of is accepted.
+    pub async fn cosigned(&self, log_index: u64) -> bool {
+        self.own_log.cosigned(log_index).await
+    }
+
+    /// Waits as [`cosigned`](Self::cosigned) for everything that this node's log holds now.
+    pub async fn all_cosigned(&self) -> Result<bool, Fault> {
+        let hurried = self.commit(|tx| {
+            tx.hurry_checkpoint();
+            Ok::<_, std::convert::Infallible>(())
+        });
+        let Ok(()) = hurried.await?;
+        Ok(self.cosigned(self.covering(None)?).await)
+    }
+
+    /// The leaf to wait for: the one just written, or the last there is for what was known before.
+    pub fn covering(&self, written: Option<u64>) -> Result<u64, Fault> {
+        match written {
+            Some(index) => Ok(index),
+            None => Ok(evidence_log::size(&*self.committer.read())?.saturating_sub(1)),
+        }
     }
 
     pub fn owns(&self, service: &ServiceName) -> bool {

@@ -8,23 +8,33 @@ use wire::{
     cbor,
     channel::{ChannelRefusal, ChannelReply, ChannelRequest},
     exchange::{ExchangeMessage, ExchangeReply, Rejection},
+    witness::{WitnessRefused, WitnessReply},
 };
 
 use crate::{
+    context::Context,
     home::Home,
     net::{Inbound, Protocol},
+    recipient::Recipient,
     source::Source,
+    witness::Witness,
 };
 
 /// The roles that answer other nodes.
 #[derive(Clone)]
 pub struct Roles {
+    pub context: Arc<Context>,
     pub home: Option<Arc<Home>>,
     pub source: Option<Arc<Source>>,
+    pub recipient: Option<Arc<Recipient>>,
+    pub witness: Option<Arc<Witness>>,
 }
 
 impl Roles {
     async fn channel(&self, from: &Member, message: &[u8]) -> ChannelReply {
+        if self.context.serving().is_err() {
+            return ChannelReply::Refused(ChannelRefusal::Unavailable);
+        }
         let message = match cbor::from_slice::<ChannelRequest>(message) {
             Ok(message) => message,
             Err(_) => return ChannelReply::Refused(ChannelRefusal::Malformed),
@@ -34,11 +44,31 @@ impl Roles {
             (message @ (ChannelRequest::Push(_) | ChannelRequest::Relay(_)), _, Some(source)) => {
                 source.handle(from, message).await
             }
+            (ChannelRequest::Notices(push), Some(home), _) => home.take_notices(from, push).await,
+            (ChannelRequest::Ask(ask), Some(home), _) => home.take_ask(from, ask).await,
+            (ChannelRequest::Answer(answer), ..) => match &self.recipient {
+                Some(recipient) => recipient.take_answer(from, answer).await,
+                None => ChannelReply::Refused(ChannelRefusal::NotMine),
+            },
             _ => ChannelReply::Refused(ChannelRefusal::NotMine),
         }
     }
 
+    /// Serves before the node knows whether its own log is the newest: others need it to find out.
+    async fn witness(&self, from: &Member, message: &[u8]) -> WitnessReply {
+        let Some(witness) = &self.witness else {
+            return WitnessReply::Refused(WitnessRefused::NotAWitness);
+        };
+        match cbor::from_slice(message) {
+            Ok(request) => witness.answer(from, request).await,
+            Err(_) => WitnessReply::Refused(WitnessRefused::Malformed),
+        }
+    }
+
     async fn exchange(&self, from: &Member, message: &[u8]) -> ExchangeReply {
+        if self.context.serving().is_err() {
+            return ExchangeReply::Rejected(Rejection::Unavailable);
+        }
         let Some(source) = &self.source else {
             return ExchangeReply::Rejected(Rejection::UnknownService);
         };
@@ -61,6 +91,7 @@ impl Inbound for Roles {
             Some(match protocol {
                 Protocol::Channel => cbor::to_vec(&roles.channel(&from, &message).await),
                 Protocol::Exchange => cbor::to_vec(&roles.exchange(&from, &message).await),
+                Protocol::Witness => cbor::to_vec(&roles.witness(&from, &message).await),
             })
         })
     }

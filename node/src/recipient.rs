@@ -2,18 +2,21 @@
 //! it got it. A request is durable before it leaves, so that a crash on either side ends in a retry
 //! of the same request and never in a second one.
 
-use std::sync::Arc;
+pub mod asking;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use evidence::record::{PresentationReceived, Record, RefusalReceived, RequestSent};
-use exchange::{Expected, check_presentation, receipt};
+use exchange::{Expected, Terms, check_presentation, receipt};
 use serde::{Deserialize, Serialize};
 use wire::{
-    Bytes, ItemType, Nonce, Purpose, ServiceId, ServiceName, Signed,
-    exchange::{ExchangeMessage, ExchangeReply, Receipt, Rejection, Request},
+    Bytes, DecisionId, ItemType, Nonce, Purpose, ServiceId, ServiceName, Signed, cbor,
+    exchange::{ExchangeMessage, ExchangeReply, PresentConsent, Receipt, Rejection, Request},
 };
 
 use crate::{
     context::{Context, Fault},
+    courier::Courier,
     net::Protocol,
     source::exchange::rejection_code,
     store::{Column, Scan, StoreError, Transaction, TypedRead},
@@ -43,12 +46,16 @@ pub struct Ask {
 pub enum Outcome {
     Presented {
         items: serde_json::Map<String, serde_json::Value>,
+        /// What each permit asks of us.
+        terms: BTreeMap<DecisionId, Terms>,
         presentation: String,
     },
     NotPermitted,
     Rejected(Rejection),
     /// Sent, or about to be; no answer yet.
     Pending,
+    /// Waits for the citizen's present-consent.
+    Prepared(Request),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +66,10 @@ pub enum AskError {
     Malformed(String),
     #[error("this id names another request")]
     OtherRequest,
+    #[error("no request with this id waits for a present-consent")]
+    NotPrepared,
+    #[error("the request waits for the citizen's present-consent")]
+    Waits { id: Nonce },
     #[error("the source did not answer: {reason}")]
     Unreachable { id: Nonce, reason: String },
     #[error("the presentation does not hold: {reason}")]
@@ -71,7 +82,7 @@ pub enum AskError {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoredRequest {
-    /// The signed request.
+    /// The signed request; while it is prepared, the CBOR of the bare one.
     pub request: Bytes,
     pub answer: Answer,
 }
@@ -80,11 +91,14 @@ pub struct StoredRequest {
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
     Pending,
+    /// Not signed yet: it waits for the citizen's present-consent.
+    Prepared,
     /// Checked, durable; the receipt is signed over it.
     Presented {
         presentation: Bytes,
         /// The disclosed items, as JSON text: what was checked is what is shown.
         items: Bytes,
+        terms: BTreeMap<DecisionId, Terms>,
     },
     NotPermitted,
     Rejected(Rejection),
@@ -92,11 +106,14 @@ pub enum Answer {
 
 pub struct Recipient {
     context: Arc<Context>,
+    /// Consent requests on their way to the citizens' homes.
+    asks: Arc<Courier<asking::AsksOwed>>,
 }
 
 impl Recipient {
     pub fn new(context: Arc<Context>) -> Arc<Self> {
-        Arc::new(Self { context })
+        let asks = asking::courier(&context);
+        Arc::new(Self { context, asks })
     }
 
     /// Asks, and waits for the answer. Asked again with the same id, it goes on where it was: a
@@ -108,6 +125,9 @@ impl Recipient {
         }
         let id = ask.id.unwrap_or_else(|| Nonce(self.context.entropy.array()));
         let signed = match self.stored(&id)? {
+            Some(StoredRequest { answer: Answer::Prepared, .. }) => {
+                return Err(AskError::Waits { id });
+            }
             Some(stored) => {
                 let signed = self.decode(&stored.request)?;
                 if !is_the_same(&ask, signed.unverified()) {
@@ -124,6 +144,65 @@ impl Recipient {
         Ok((id, outcome))
     }
 
+    /// Prepares a request for a citizen at the counter and makes it durable: they sign a permit for
+    /// this very one. The same id and question give the same request again.
+    pub async fn prepare(&self, ask: Ask) -> Result<(Nonce, Request), AskError> {
+        if !self.context.owns(&ask.recipient) {
+            return Err(AskError::NotOurs);
+        }
+        let id = ask.id.unwrap_or_else(|| Nonce(self.context.entropy.array()));
+        let request = self.new_request(id, ask.clone())?;
+        let prepared = self.context.commit(move |tx| {
+            let known: Option<StoredRequest> =
+                tx.read(Column::Requests, &id.0).map_err(Fault::from)?;
+            match known {
+                Some(StoredRequest { request, answer: Answer::Prepared }) => {
+                    let known: Request = cbor::from_slice(&request).map_err(|_| Fault::Protocol)?;
+                    if is_the_same(&ask, &known) { Ok(known) } else { Err(AskError::OtherRequest) }
+                }
+                Some(_) => Err(AskError::OtherRequest),
+                None => {
+                    let row = StoredRequest {
+                        request: Bytes(cbor::to_vec(&request)),
+                        answer: Answer::Prepared,
+                    };
+                    tx.write(Column::Requests, id.0, &row);
+                    Ok(request)
+                }
+            }
+        });
+        Ok((id, prepared.await??))
+    }
+
+    /// Joins the citizen's present-consent to the request that was prepared under `id`, and sends it.
+    /// Handed in again, the same one goes on where it was; there is never a second one.
+    pub async fn attach(
+        self: &Arc<Self>,
+        id: Nonce,
+        present: PresentConsent,
+    ) -> Result<Outcome, AskError> {
+        let stored = self.stored(&id)?.ok_or(AskError::NotPrepared)?;
+        let signed = match stored.answer {
+            Answer::Prepared => {
+                let bare: Request =
+                    cbor::from_slice(&stored.request).map_err(|_| Fault::Protocol)?;
+                let request = Request { present_consent: Some(present), ..bare };
+                self.keep(request, true).await?
+            }
+            answer => {
+                let signed = self.decode(&stored.request)?;
+                if signed.unverified().present_consent != Some(present) {
+                    return Err(AskError::NotPrepared);
+                }
+                if answer != Answer::Pending {
+                    return self.view(&StoredRequest { request: stored.request, answer });
+                }
+                signed
+            }
+        };
+        self.send(id, &signed).await
+    }
+
     /// How a request ended that was made before.
     pub fn outcome(&self, id: &Nonce) -> Result<Option<Outcome>, AskError> {
         self.stored(id)?.map(|stored| self.view(&stored)).transpose()
@@ -137,11 +216,8 @@ impl Recipient {
         Signed::decode(request, self.context.trust().network()).map_err(|_| Fault::Protocol.into())
     }
 
-    /// Signs a new request and makes it durable.
-    async fn begin(&self, id: Nonce, ask: Ask) -> Result<Signed<Request>, AskError> {
+    fn new_request(&self, id: Nonce, ask: Ask) -> Result<Request, AskError> {
         let nonce = Nonce(self.context.entropy.array());
-        let now = self.context.now().wall;
-        let source = ask.source.clone();
         let asked = exchange::Ask {
             source: ask.source,
             recipient: ask.recipient,
@@ -150,9 +226,20 @@ impl Recipient {
             whole: ask.whole,
             purpose: ask.purpose,
         };
-        let request = asked
-            .request(id, nonce, now, VALIDITY_MS)
-            .map_err(|fault| AskError::Malformed(fault.to_string()))?;
+        asked
+            .request(id, nonce, self.context.now().wall, VALIDITY_MS)
+            .map_err(|fault| AskError::Malformed(fault.to_string()))
+    }
+
+    /// Signs a new request and makes it durable.
+    async fn begin(&self, id: Nonce, ask: Ask) -> Result<Signed<Request>, AskError> {
+        let request = self.new_request(id, ask)?;
+        self.keep(request, false).await
+    }
+
+    /// Signs a request and makes it durable, in the place of a prepared one or of none.
+    async fn keep(&self, request: Request, prepared: bool) -> Result<Signed<Request>, AskError> {
+        let (id, source) = (request.id, request.source.clone());
         let signed = self.context.sign(request).await?;
         let row =
             StoredRequest { request: Bytes(signed.bytes().to_vec()), answer: Answer::Pending };
@@ -160,9 +247,11 @@ impl Recipient {
         let begun = self
             .context
             .commit(move |tx| {
-                if tx.read::<StoredRequest>(Column::Requests, &id.0).map_err(Fault::from)?.is_some()
-                {
-                    return Err(AskError::OtherRequest);
+                let known: Option<StoredRequest> =
+                    tx.read(Column::Requests, &id.0).map_err(Fault::from)?;
+                match (known.map(|known| known.answer), prepared) {
+                    (None, false) | (Some(Answer::Prepared), true) => {}
+                    _ => return Err(AskError::OtherRequest),
                 }
                 let now = tx.wall();
                 tx.log(&Record::new(&sent, now));
@@ -233,7 +322,11 @@ impl Recipient {
         };
         let row = StoredRequest {
             request: Bytes(signed.bytes().to_vec()),
-            answer: Answer::Presented { presentation: bytes, items: Bytes(items) },
+            answer: Answer::Presented {
+                presentation: bytes,
+                items: Bytes(items),
+                terms: checked.terms().clone(),
+            },
         };
         let receipt = receipt(&checked, now);
         let source = signed.unverified().source.clone();
@@ -271,8 +364,9 @@ impl Recipient {
         Ok(settled.await?.map_err(Fault::from)?)
     }
 
-    /// Sends the receipts that were owed when the node stopped, and goes on until each is noted.
-    pub fn start(self: &Arc<Self>) {
+    /// Sends what was owed when the node stopped: consent requests, and receipts until each is noted.
+    pub fn start(self: &Arc<Self>) -> Result<(), Fault> {
+        asking::resume(&self.asks, &self.context)?;
         let recipient = Arc::clone(self);
         tokio::spawn(async move {
             loop {
@@ -280,6 +374,7 @@ impl Recipient {
                 tokio::time::sleep(OWED_RECEIPTS).await;
             }
         });
+        Ok(())
     }
 
     async fn send_owed_receipts(&self) {
@@ -347,9 +442,13 @@ impl Recipient {
     fn view(&self, stored: &StoredRequest) -> Result<Outcome, AskError> {
         Ok(match &stored.answer {
             Answer::Pending => Outcome::Pending,
+            Answer::Prepared => {
+                Outcome::Prepared(cbor::from_slice(&stored.request).map_err(|_| Fault::Protocol)?)
+            }
             Answer::NotPermitted => Outcome::NotPermitted,
             Answer::Rejected(rejection) => Outcome::Rejected(*rejection),
-            Answer::Presented { presentation, items } => Outcome::Presented {
+            Answer::Presented { presentation, items, terms } => Outcome::Presented {
+                terms: terms.clone(),
                 items: serde_json::from_slice(items).map_err(|_| Fault::Protocol)?,
                 presentation: String::from_utf8_lossy(presentation).into_owned(),
             },

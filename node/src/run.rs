@@ -7,7 +7,7 @@ use identity::{JpkiRoots, Registrar, number::SingleKeyFunction};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use trust::Trust;
 use wire::{
-    Bytes, OrganisationId, ServiceName, Signed, cbor,
+    Bytes, Hash, OrganisationId, ServiceName, Signed, cbor,
     membership::{Descriptor, NodeIdentity, Role, TrustFile},
 };
 
@@ -29,6 +29,7 @@ use crate::{
     store::{
         Column, Committer, Key, RocksStore, Store, StoreError, TypedRead, commit::LogParameters,
     },
+    witness::{OwnLog, Witness},
 };
 
 /// Why a node does not start. Nothing was changed but for opening its store.
@@ -50,6 +51,8 @@ pub enum StartError {
     Member(#[from] trust::MemberError),
     #[error("the number function: {0}")]
     Number(String),
+    #[error("the witnesses of this node's log (`[witnesses]` in the configuration): {0}")]
+    Witnesses(String),
     #[error("the roots of J-LIS: {0}")]
     Jpki(String),
     #[error("cannot listen on {address}: {reason}")]
@@ -86,6 +89,7 @@ impl Node {
         let store: Arc<dyn Store> = Arc::new(RocksStore::open(&config.store_dir())?);
         let signer = key_store.p256(&KeyName::Organisation)?;
         let log_signer = key_store.ed25519(&KeyName::Log)?;
+        let witness_signer = witness_key(&config, &key_store, &trust)?;
         let desk = match config.has_role(Role::Home) {
             true => desk(&config, &key_store, &trust)?,
             false => None,
@@ -101,9 +105,9 @@ impl Node {
             name: config.name.clone(),
             version: now.0,
             peers: vec![net::peer_id(*seed)],
-            addresses: config.listen.iter().map(ToString::to_string).collect(),
+            addresses: config.announced().iter().map(ToString::to_string).collect(),
             log_key: Bytes(log_signer.public_key().to_vec()),
-            witness_key: None,
+            witness_key: witness_signer.as_ref().map(|key| Bytes(key.public_key().to_vec())),
             roles: config.roles.iter().copied().collect(),
             services: sorted(config.service_names()),
             public_url: config.public_url.clone(),
@@ -123,6 +127,8 @@ impl Node {
             None => None,
         };
 
+        let log_key = *log_signer.public_key();
+        let own_log = own_log(&config, &trust, log_key, &*store)?;
         let parameters = LogParameters {
             origin: log_origin(&config.network, &config.organisation),
             policy: CheckpointPolicy::default(),
@@ -141,14 +147,16 @@ impl Node {
             identity: identity.clone(),
             metrics: Metrics::new()?,
             trust: trust.clone(),
+            own_log: Arc::clone(&own_log),
         });
-        let size = evidence_log::size(&*context.committer.read())?;
-        context.log(evidence_log::node_started(signed.id(), size, now)).await?;
 
         let home = config
             .has_role(Role::Home)
             .then(|| Home::new(Arc::clone(&context), config.lease_ms, desk));
-        let source = credentials.map(|credentials| Source::new(Arc::clone(&context), credentials));
+        let source = credentials.map(|credentials| {
+            let status_age_ms = config.source.status_age_s.saturating_mul(1000);
+            Source::new(Arc::clone(&context), credentials, status_age_ms)
+        });
         let recipient =
             config.has_role(Role::Recipient).then(|| Recipient::new(Arc::clone(&context)));
 
@@ -157,7 +165,13 @@ impl Node {
         network_config.bootstrap = config.bootstrap.clone();
         network_config.directory =
             Some(Arc::new(StoredDirectory { context: Arc::clone(&context) }));
-        let roles = Roles { home: home.clone(), source: source.clone() };
+        let roles = Roles {
+            context: Arc::clone(&context),
+            home: home.clone(),
+            source: source.clone(),
+            recipient: recipient.clone(),
+            witness: witness_signer.map(|signer| Witness::new(Arc::clone(&context), signer)),
+        };
         let (_, identity) = watch::channel(identity);
         let network = Network::start(
             network_config,
@@ -168,14 +182,18 @@ impl Node {
         )
         .await?;
         context.set_network(network.clone());
-        if let Some(home) = &home {
-            home.start()?;
-        }
-        if let Some(source) = &source {
-            source.start();
-        }
-        if let Some(recipient) = &recipient {
-            recipient.start();
+        own_log.start(&context);
+        let work = Work {
+            context: Arc::clone(&context),
+            descriptor: signed.id(),
+            home: home.clone(),
+            source: source.clone(),
+            recipient: recipient.clone(),
+        };
+        if own_log.serving().is_ok() {
+            work.take_up().await?;
+        } else {
+            tokio::spawn(work.take_up_when_allowed());
         }
 
         let provider = provider::router(provider::Provider {
@@ -208,6 +226,72 @@ impl Node {
         self.network.shutdown().await;
         self.context.committer.close().await;
     }
+}
+
+/// What a node does of its own accord once its witnesses have not found it out.
+struct Work {
+    context: Arc<Context>,
+    /// Id of the signed descriptor.
+    descriptor: Hash,
+    home: Option<Arc<Home>>,
+    source: Option<Arc<Source>>,
+    recipient: Option<Arc<Recipient>>,
+}
+
+impl Work {
+    async fn take_up_when_allowed(self) {
+        self.context.own_log().until_serving().await;
+        tracing::info!("the witnesses know no longer log than this one: serving");
+        if let Err(fault) = self.take_up().await {
+            tracing::error!(%fault, "this node did not take up its work; restart it");
+        }
+    }
+
+    async fn take_up(self) -> Result<(), Fault> {
+        let now = self.context.now().wall;
+        // The log is not touched before: a log that was put back must not grow another branch.
+        let size = evidence_log::size(&*self.context.committer.read())?;
+        self.context.log(evidence_log::node_started(self.descriptor, size, now)).await?;
+        if let Some(home) = &self.home {
+            home.start()?;
+        }
+        if let Some(source) = &self.source {
+            source.start()?;
+        }
+        if let Some(recipient) = &self.recipient {
+            recipient.start()?;
+        }
+        Ok(())
+    }
+}
+
+/// The key that a municipality's node cosigns others' logs with. It needs no certificate: a node that
+/// has none yet makes one.
+fn witness_key(
+    config: &Config,
+    key_store: &FileKeyStore,
+    trust: &Trust,
+) -> Result<Option<Arc<keys::Ed25519Signer>>, StartError> {
+    if !trust.is_municipality(&config.organisation) {
+        return Ok(None);
+    }
+    if !key_store.contains(&KeyName::Witness)? {
+        key_store.create(&KeyName::Witness)?;
+    }
+    Ok(Some(key_store.ed25519(&KeyName::Witness)?))
+}
+
+fn own_log(
+    config: &Config,
+    trust: &Trust,
+    log_key: [u8; 32],
+    store: &dyn Store,
+) -> Result<Arc<OwnLog>, StartError> {
+    if config.witnesses.off && !trust.testnet() {
+        return Err(StartError::Witnesses("only a testnet may run without them".to_owned()));
+    }
+    OwnLog::new(trust, &config.organisation, log_key, &config.witnesses, &*store.snapshot())?
+        .map_err(|error| StartError::Witnesses(error.to_string()))
 }
 
 fn sorted(mut services: Vec<ServiceName>) -> Vec<ServiceName> {
@@ -292,6 +376,7 @@ fn desk(
         ca_certificate: chain[0].0.clone(),
         ca_signer: key_store.p256(&KeyName::CitizenCa)?,
         sealing: key_store.proofing()?,
+        fresh_proofing_ms: config.home.fresh_proofing_s.saturating_mul(1000),
     })))
 }
 

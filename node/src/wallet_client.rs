@@ -17,12 +17,15 @@ use hyper_util::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wire::{
-    CborError, Signed, cbor,
+    CborError, Hash, Signed,
+    asking::WaitingRequests,
+    cbor,
     citizen::{
         Challenge, DecisionReply, Enrolment, EnrolmentReply, InForce, PairRegister, ServiceKeyReply,
     },
     consent::Attested,
     membership::{NodeIdentity, TrustFile},
+    notice::PairHistory,
 };
 
 /// Largest answer that is one object or a handful, in bytes.
@@ -55,6 +58,13 @@ pub enum ClientError {
     TooLong(usize),
     #[error("the answer is not what this call gives")]
     Answer(#[source] CborError),
+}
+
+impl ClientError {
+    /// Whether nobody answered: what the node last said may be used where that is safe.
+    pub fn is_offline(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Broken(_) | Self::Timeout(_))
+    }
 }
 
 /// What a node says about a call it did not carry out (RFC 9457).
@@ -164,9 +174,35 @@ impl WalletClient {
         self.call(Method::POST, "/wallet/register", cbor::to_vec(query), LARGE).await
     }
 
-    /// Hands a deny straight to a source: durable there and in force when this returns.
-    pub async fn deny_direct(&self, deny: &Attested) -> Result<(), ClientError> {
-        self.post_for_nothing("/wallet/deny", deny).await
+    /// How a certificate of this node's CA stands: a signed certificate-status with its signer's chain.
+    pub async fn certificate_status(&self, certificate: &Hash) -> Result<Attested, ClientError> {
+        self.call(Method::POST, "/ca/status", cbor::to_vec(certificate), SMALL).await
+    }
+
+    /// `query`: a wallet query with the service chain. What happened at the source.
+    pub async fn history(&self, query: &Attested) -> Result<PairHistory, ClientError> {
+        self.call(Method::POST, "/wallet/history", cbor::to_vec(query), LARGE).await
+    }
+
+    /// `query`: a wallet query for the pair at a recipient. What it asks and waits to hear.
+    pub async fn requests(&self, query: &Attested) -> Result<WaitingRequests, ClientError> {
+        self.call(Method::POST, "/wallet/requests", cbor::to_vec(query), LARGE).await
+    }
+
+    /// `answer`: a consent answer with the chain of the key at the recipient.
+    pub async fn answer(&self, answer: &Attested) -> Result<(), ClientError> {
+        self.post_for_nothing("/wallet/answer", answer).await
+    }
+
+    /// `query`: an effect query with the service chain. Gives a signed effect with its signer's chain.
+    pub async fn effect(&self, query: &Attested) -> Result<Attested, ClientError> {
+        self.post("/wallet/effect", query).await
+    }
+
+    /// Hands a deny straight to a source: durable there and in force when this returns. Gives the
+    /// source's signed effect with its chain.
+    pub async fn deny_direct(&self, deny: &Attested) -> Result<Attested, ClientError> {
+        self.post("/wallet/deny", deny).await
     }
 
     /// Hands a record to the source that will hold it: durable there when this returns.

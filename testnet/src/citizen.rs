@@ -13,9 +13,9 @@ use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use trust::Trust;
 use wallet::{DenyDraft, NoticeText, PermitDraft, RegisterView, Wallet};
 use wire::{
-    DecisionId, NetworkId, Nonce, PublicKey, ServiceName, SignError, SignatureBytes, Signed,
-    Signer, Timestamp,
-    citizen::{DecisionReply, InForce},
+    Bytes, DecisionId, KeyHash, NetworkId, Nonce, PublicKey, ServiceName, SignError,
+    SignatureBytes, Signed, Signer, Timestamp,
+    citizen::{DecisionReply, InForce, PairRegister},
     consent::{Attested, Decision, Items, Onward, PurposeScope, Recipient, Reopen, Uses},
     ids::Pair,
 };
@@ -64,7 +64,12 @@ pub fn nonce() -> Nonce {
 impl Citizen {
     /// Enrols with a card at Maebashi.
     pub async fn enrol(network: &Network, card: &str) -> anyhow::Result<Self> {
-        let city = network.node("maebashi");
+        Self::enrol_at(network, card, "maebashi").await
+    }
+
+    /// Enrols with a card at a city.
+    pub async fn enrol_at(network: &Network, card: &str, city: &str) -> anyhow::Result<Self> {
+        let city = network.node(city);
         let home = WalletClient::new(&city.public_url())?;
         let trust = Trust::open(&home.trust().await?, &network.id, now())?;
         let mut wallet = Wallet::new(
@@ -144,9 +149,13 @@ impl Citizen {
             },
             request: None,
         };
-        let unsigned = self.wallet.permit(&draft, nonce(), now())?;
-        let signed = unsigned.sign(self.key(source)?)?;
-        Ok(self.wallet.attest_with_service_key(source, &signed)?)
+        self.sign_permit_draft(&draft)
+    }
+
+    pub fn sign_permit_draft(&mut self, draft: &PermitDraft) -> anyhow::Result<Attested> {
+        let unsigned = self.wallet.permit(draft, nonce(), now())?;
+        let signed = unsigned.sign(self.key(&draft.source)?)?;
+        Ok(self.wallet.attest_with_service_key(&draft.source, &signed)?)
     }
 
     pub fn sign_deny(
@@ -160,8 +169,13 @@ impl Citizen {
             items: Items::Types(vec!["health.allergy".parse()?]),
             purpose: PurposeScope::Any,
         };
-        let signed = self.wallet.deny(&draft, nonce(), now())?.sign(self.key(source)?)?;
-        Ok(self.wallet.attest_with_service_key(source, &signed)?)
+        self.sign_deny_draft(&draft)
+    }
+
+    pub fn sign_deny_draft(&self, draft: &DenyDraft) -> anyhow::Result<Attested> {
+        let unsigned = self.wallet.deny(draft, nonce(), now())?;
+        let signed = unsigned.sign(self.key(&draft.source)?)?;
+        Ok(self.wallet.attest_with_service_key(&draft.source, &signed)?)
     }
 
     pub async fn hand_in(&self, decision: &Attested) -> Result<DecisionReply, ClientError> {
@@ -184,11 +198,38 @@ impl Citizen {
         Ok(self.key(service)?)
     }
 
-    /// The register as the wallet shows it.
-    pub async fn register(&self, source: &ServiceName) -> anyhow::Result<RegisterView> {
+    /// Lets the key that another phone's chain certifies permit at a source.
+    pub async fn approve(&self, source: &ServiceName, chain: Vec<Bytes>) -> anyhow::Result<()> {
+        let begin = self.wallet.approve_key(source, chain, &self.trust, nonce(), now())?;
+        let signed = begin.sign(self.key(source)?)?;
+        self.home.key(&self.wallet.attest_with_service_key(source, &signed)?).await?;
+        Ok(())
+    }
+
+    /// Ends another phone's key at a source; only the permits in `keeps` go on.
+    pub async fn end(
+        &self,
+        source: &ServiceName,
+        key: KeyHash,
+        keeps: &[DecisionId],
+    ) -> anyhow::Result<()> {
+        let keeps = keeps.iter().copied().collect();
+        let end = self.wallet.end_key(source, key, &keeps, nonce(), now())?;
+        let signed = end.sign(self.key(source)?)?;
+        self.home.key(&self.wallet.attest_with_service_key(source, &signed)?).await?;
+        Ok(())
+    }
+
+    /// The register as the home gives it.
+    pub async fn pair_register(&self, source: &ServiceName) -> anyhow::Result<PairRegister> {
         let query = self.wallet.query(source, nonce(), now())?.sign(self.key(source)?)?;
         let query = self.wallet.attest_with_service_key(source, &query)?;
-        let register = self.home.register(&query).await?;
+        Ok(self.home.register(&query).await?)
+    }
+
+    /// The register as the wallet shows it.
+    pub async fn register(&self, source: &ServiceName) -> anyhow::Result<RegisterView> {
+        let register = self.pair_register(source).await?;
         Ok(self.wallet.read_register(source, &register, &self.trust, now())?)
     }
 

@@ -31,13 +31,45 @@ use wire::{
     },
 };
 
-use crate::roster::{self, CITIES, Participant};
+use crate::roster::{self, CITIES, PROVIDERS, Participant};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
 /// Of four cities, three have to agree.
 const THRESHOLD: u32 = 3;
 /// The lease that homes grant here: short, so that the story shows one running out.
 pub const LEASE_MS: u64 = 6_000;
+
+/// What kind of network to found.
+pub struct Plan {
+    /// Who takes part: cities first.
+    pub participants: Vec<&'static Participant>,
+    /// The lease that homes grant, in milliseconds.
+    pub lease_ms: u64,
+    /// Nodes tell each other another TCP port than the one they listen on, so that a forwarder can
+    /// stand between them.
+    pub forwarded: bool,
+    /// Cards beside those of the story's people: `citizen-0`, `citizen-1`, …
+    pub crowd: u8,
+}
+
+impl Plan {
+    /// The whole roster, as the story needs it.
+    pub fn story() -> Self {
+        Self {
+            participants: roster::everyone().collect(),
+            lease_ms: LEASE_MS,
+            forwarded: false,
+            crowd: 0,
+        }
+    }
+
+    /// Some of the roster, by their keys; forwarders between them.
+    pub fn few(keys: &[&str], lease_ms: u64, crowd: u8) -> Self {
+        let participants =
+            CITIES.iter().chain(&PROVIDERS).filter(|p| keys.contains(&p.key)).collect();
+        Self { participants, lease_ms, forwarded: true, crowd }
+    }
+}
 
 /// One founded node, ready to run.
 pub struct Founded {
@@ -46,7 +78,12 @@ pub struct Founded {
     pub public: u16,
     pub provider: u16,
     pub api_key: String,
-    libp2p: u16,
+    /// Where it listens to other nodes.
+    pub libp2p: u16,
+    /// Where other nodes are told to dial: the same, or a forwarder's port.
+    pub announced: u16,
+    /// Held from the beginning, so that nobody else takes the announced port.
+    pub forwarder: Option<TcpListener>,
 }
 
 impl Founded {
@@ -75,6 +112,11 @@ impl Network {
         found.expect("a participant of the roster")
     }
 
+    /// How many municipalities the trust list names: as many channels every source has.
+    pub fn cities(&self) -> usize {
+        self.nodes.iter().filter(|node| node.participant.is_city()).count()
+    }
+
     /// A synthetic My Number Card.
     pub fn card(&self, name: &str) -> anyhow::Result<SyntheticCard> {
         let path = self.cards.join(format!("{name}.card"));
@@ -83,7 +125,7 @@ impl Network {
 }
 
 /// Makes `dir` anew and founds a network in it.
-pub fn found(dir: &Path, mebuku: &Path) -> anyhow::Result<Network> {
+pub fn found(dir: &Path, mebuku: &Path, plan: &Plan) -> anyhow::Result<Network> {
     let marker = dir.join("testnet");
     if dir.exists() {
         // Only what an earlier run made is removed.
@@ -102,12 +144,12 @@ pub fn found(dir: &Path, mebuku: &Path) -> anyhow::Result<Network> {
     let number_key = dir.join("number.pem");
     let secret = KeyFile::create(&number_key, KeyKind::Secret, &passphrase)?.secret()?;
     let function = SingleKeyFunction::from_seed(&secret, b"mebuku/number-key/1", true)?;
-    let cards = make_cards(&dir, now)?;
+    let cards = make_cards(&dir, plan.crowd, now)?;
 
-    let mut nodes =
-        roster::everyone().map(|p| Founded::prepare(&dir, p)).collect::<Result<Vec<_>, _>>()?;
+    let prepare = |p: &&'static Participant| Founded::prepare(&dir, p, plan.forwarded);
+    let mut nodes = plan.participants.iter().map(prepare).collect::<Result<Vec<_>, _>>()?;
     for node in &nodes {
-        node.write_config(&ceremony.id, &dir, &[])?;
+        node.write_config(&ceremony.id, &dir, &[], plan.lease_ms)?;
     }
     init_all(mebuku, &nodes)?;
     let requests = nodes.iter().map(Founded::request).collect::<anyhow::Result<Vec<_>>>()?;
@@ -115,16 +157,16 @@ pub fn found(dir: &Path, mebuku: &Path) -> anyhow::Result<Network> {
     let bootstrap: Vec<_> = (nodes.iter().zip(&requests))
         .take(2)
         .map(|(node, request)| {
-            format!("/ip4/127.0.0.1/tcp/{}/p2p/{}", node.libp2p, request.peer_id)
+            format!("/ip4/127.0.0.1/tcp/{}/p2p/{}", node.announced, request.peer_id)
         })
         .collect();
     for (node, request) in nodes.iter().zip(&requests) {
         let others: Vec<_> =
             bootstrap.iter().filter(|a| !a.ends_with(&request.peer_id)).cloned().collect();
-        node.write_config(&ceremony.id, &dir, &others)?;
+        node.write_config(&ceremony.id, &dir, &others, plan.lease_ms)?;
     }
     let authorities = certify(&nodes, &requests, now)?;
-    let file = ceremony.trust_file(authorities, function.public_key(), now)?;
+    let file = ceremony.trust_file(&nodes, authorities, function.public_key(), now)?;
     for node in &mut nodes {
         std::fs::write(node.directory.join("trust.cbor"), cbor::to_vec(&file))?;
     }
@@ -172,6 +214,7 @@ impl Ceremony {
 
     fn trust_file(
         &self,
+        nodes: &[Founded],
         authorities: Vec<Authority>,
         number_key: [u8; 33],
         now: Timestamp,
@@ -180,7 +223,8 @@ impl Ceremony {
             organisation: city.organisation(),
             name: city.name.to_owned(),
         };
-        let mut municipalities: Vec<_> = CITIES.iter().map(municipality).collect();
+        let cities = nodes.iter().map(|node| node.participant).filter(|p| p.is_city());
+        let mut municipalities: Vec<_> = cities.map(municipality).collect();
         municipalities.sort_by(|a, b| a.organisation.cmp(&b.organisation));
         let mut list = MultiSigned::new(TrustList {
             version: 1,
@@ -225,13 +269,22 @@ fn role_keys(signers: &[P256Signer]) -> RoleKeys {
 }
 
 impl Founded {
-    fn prepare(dir: &Path, participant: &'static Participant) -> anyhow::Result<Self> {
+    fn prepare(
+        dir: &Path,
+        participant: &'static Participant,
+        forwarded: bool,
+    ) -> anyhow::Result<Self> {
         let directory = dir.join(participant.key);
         std::fs::create_dir_all(&directory)?;
         let api_key = hex(&SystemEntropy.array::<16>());
         write_private(&directory.join("api-key"), &api_key)?;
         let [libp2p, public, provider] = free_ports()?;
-        Ok(Self { participant, directory, public, provider, api_key, libp2p })
+        let forwarder = forwarded.then(|| TcpListener::bind("127.0.0.1:0")).transpose()?;
+        let announced = match &forwarder {
+            Some(forwarder) => forwarder.local_addr()?.port(),
+            None => libp2p,
+        };
+        Ok(Self { participant, directory, public, provider, api_key, libp2p, announced, forwarder })
     }
 
     fn write_config(
@@ -239,20 +292,30 @@ impl Founded {
         network: &NetworkId,
         dir: &Path,
         bootstrap: &[String],
+        lease_ms: u64,
     ) -> anyhow::Result<()> {
         use std::fmt::Write;
         let participant = self.participant;
+        let (tcp, udp) = (
+            format!("/ip4/127.0.0.1/tcp/{}", self.libp2p),
+            format!("/ip4/127.0.0.1/udp/{}/quic-v1", self.libp2p),
+        );
+        // A forwarder passes TCP only: then nobody is offered anything else.
+        let forwarded = self.announced != self.libp2p;
+        let listen = if forwarded { vec![tcp] } else { vec![tcp, udp] };
+        let announce = match forwarded {
+            true => vec![format!("/ip4/127.0.0.1/tcp/{}", self.announced)],
+            false => vec![],
+        };
         let mut text = format!(
             "organisation = \"{}\"\nname = \"{}\"\nnetwork = \"{network}\"\nroles = {}\n\n\
              data_dir = \"data\"\npassphrase_file = \"../passphrase\"\ntrust_file = \"trust.cbor\"\n\n\
-             listen = [\"/ip4/127.0.0.1/tcp/{}\", \"/ip4/127.0.0.1/udp/{}/quic-v1\"]\n\
+             listen = {listen:?}\nannounce = {announce:?}\n\
              bootstrap = {bootstrap:?}\npublic_listen = \"127.0.0.1:{}\"\npublic_url = \"{}\"\n\
-             provider_listen = \"127.0.0.1:{}\"\napi_key_hashes = [\"{}\"]\nlease_ms = {LEASE_MS}\n",
+             provider_listen = \"127.0.0.1:{}\"\napi_key_hashes = [\"{}\"]\nlease_ms = {lease_ms}\n",
             participant.organisation(),
             participant.name,
             serde_json::to_string(participant.roles())?,
-            self.libp2p,
-            self.libp2p,
             self.public,
             self.public_url(),
             self.provider,
@@ -425,8 +488,8 @@ pub fn rogue_service_chain(
     Ok(vec![Bytes(der), chain[0].clone()])
 }
 
-/// A make-believe J-LIS, its revocation list, and a card for each person of the story.
-fn make_cards(dir: &Path, now: Timestamp) -> anyhow::Result<PathBuf> {
+/// A make-believe J-LIS, its revocation list, a card for each person of the story, and a crowd's.
+fn make_cards(dir: &Path, crowd: u8, now: Timestamp) -> anyhow::Result<PathBuf> {
     let (jlis_dir, cards) = (dir.join("jlis"), dir.join("cards"));
     std::fs::create_dir_all(&jlis_dir)?;
     std::fs::create_dir_all(&cards)?;
@@ -438,17 +501,25 @@ fn make_cards(dir: &Path, now: Timestamp) -> anyhow::Result<PathBuf> {
     std::fs::write(jlis_dir.join("root.der"), jlis.root())?;
     let list = jlis.crl(&[], now, now.plus_ms(9 * DAY_MS))?;
     std::fs::write(jlis_dir.join("sign.crl"), list)?;
-    let people = [
+    let story = [
         ("hanako", "前橋　花子", 1982, Gender::Female, "群馬県前橋市大手町二丁目１２番１号"),
         ("mallory", "真理　衛", 1985, Gender::Male, "群馬県前橋市本町一丁目１番１号"),
         ("taro", "前橋　太郎", 1972, Gender::Male, "群馬県前橋市千代田町三丁目３番３号"),
     ];
-    for (serial, (key, name, year, gender, address)) in (1u8..).zip(people) {
+    let story = story.map(|(key, name, year, gender, address)| {
+        (key.to_owned(), name, year, gender, address.to_owned())
+    });
+    let crowd = (1..=crowd).map(|house| {
+        let address = format!("群馬県前橋市荒牧町一丁目{house}番");
+        (format!("citizen-{}", house - 1), "芽吹　市民", 1970, Gender::Female, address)
+    });
+    for (serial, (key, name, year, gender, address)) in (1u8..).zip(story.into_iter().chain(crowd))
+    {
         let attributes = CardAttributes {
             name: name.to_owned(),
             birth_date: BirthDate::new(Era::Showa, year, 4, 1)?,
             gender,
-            address: address.to_owned(),
+            address: address.clone(),
             name_substituted: vec![false; name.chars().count()],
             address_substituted: vec![false; address.chars().count()],
         };

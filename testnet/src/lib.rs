@@ -4,9 +4,13 @@
 //! - [`roster`]: who takes part; [`founding`]: keys, certificates, trust list in a directory
 //! - [`processes`]: the nodes as processes; [`citizen`]: a phone, in this process
 //! - [`story`]: the demo
+//! - [`faults`]: nodes are killed, suspended and cut off under load, and everything is judged
+//! - [`latency`]: how soon a deny bites
 
 pub mod citizen;
+pub mod faults;
 pub mod founding;
+pub mod latency;
 pub mod processes;
 pub mod roster;
 pub mod story;

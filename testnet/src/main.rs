@@ -1,4 +1,4 @@
-//! `testnet demo`: see the library.
+//! `testnet demo`, `faults` and `latency`: see the library.
 
 use std::path::PathBuf;
 
@@ -22,11 +22,18 @@ enum Command {
         #[arg(long, default_value = "testnet-data")]
         dir: PathBuf,
     },
+    /// Kill, suspend and cut off nodes under load, and judge from outside whether every deny held;
+    /// fail on any violation
+    Faults(testnet::faults::Options),
+    /// Measure how soon a deny bites: connected, and with the source cut off
+    Latency(testnet::latency::Options),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Demo { check, dir } => testnet::story::run(&dir, check).await,
+        Command::Faults(options) => testnet::faults::run(&options).await,
+        Command::Latency(options) => testnet::latency::run(&options).await,
     }
 }

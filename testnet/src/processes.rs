@@ -11,10 +11,7 @@ use node::provider_client::ProviderClient;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::{
-    founding::{Founded, Network},
-    roster::CITIES,
-};
+use crate::founding::{Founded, Network};
 
 /// How long a node may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,11 +20,13 @@ const POLL: Duration = Duration::from_millis(25);
 pub struct Processes {
     mebuku: PathBuf,
     children: Vec<(&'static str, Child)>,
+    /// How many channels a source has.
+    cities: usize,
 }
 
 impl Processes {
-    pub fn new(mebuku: PathBuf) -> Self {
-        Self { mebuku, children: Vec::new() }
+    pub fn new(mebuku: PathBuf, network: &Network) -> Self {
+        Self { mebuku, children: Vec::new(), cities: network.cities() }
     }
 
     pub fn start(&mut self, node: &Founded) -> anyhow::Result<()> {
@@ -60,6 +59,15 @@ impl Processes {
         Ok(())
     }
 
+    /// SIGSTOP and SIGCONT: the process stands still, its connections stay, and time goes on.
+    pub fn suspend(&self, key: &str, suspended: bool) -> anyhow::Result<()> {
+        let pid = self.pid(key).context("no such process")?;
+        let signal = if suspended { "-STOP" } else { "-CONT" };
+        let sent = Command::new("kill").args([signal, &pid.to_string()]).status()?;
+        anyhow::ensure!(sent.success(), "{signal} was not sent to {key}");
+        Ok(())
+    }
+
     /// SIGTERM, and SIGKILL for who does not listen.
     pub fn stop_all(&mut self) {
         for (_, child) in &self.children {
@@ -77,7 +85,7 @@ impl Processes {
     }
 
     /// Whether a process has ended by itself.
-    fn ended(&mut self, key: &str) -> bool {
+    pub fn ended(&mut self, key: &str) -> bool {
         let child = self.children.iter_mut().find(|(of, _)| *of == key);
         child.is_none_or(|(_, child)| !matches!(child.try_wait(), Ok(None)))
     }
@@ -91,8 +99,9 @@ impl Processes {
             if let Ok(health) = health(node).await {
                 let is_source = !node.participant.is_city();
                 let leases = health["leases_live"].as_u64().unwrap_or(0);
-                let enough = !is_source || leases == CITIES.len() as u64;
-                if enough && health["peers"].as_u64().unwrap_or(0) > 0 {
+                let enough = !is_source || leases == self.cities as u64;
+                let serves = health["status"] == "ok";
+                if serves && enough && health["peers"].as_u64().unwrap_or(0) > 0 {
                     return Ok(health);
                 }
                 last = health;
@@ -120,11 +129,17 @@ pub fn client(node: &Founded) -> ProviderClient {
     ProviderClient::new(node.provider_url(), node.api_key.clone())
 }
 
-/// Starts all nodes and waits for all.
-pub async fn start_all(network: &Network, mebuku: PathBuf) -> anyhow::Result<Processes> {
-    let mut processes = Processes::new(mebuku);
+/// Starts all nodes, says as what each runs, and waits for all.
+pub async fn start_all(
+    network: &Network,
+    mebuku: PathBuf,
+    runs_as: impl Fn(&'static str, u32),
+) -> anyhow::Result<Processes> {
+    let mut processes = Processes::new(mebuku, network);
     for node in &network.nodes {
         processes.start(node)?;
+        let key = node.participant.key;
+        runs_as(key, processes.pid(key).context("just started")?);
     }
     for node in &network.nodes {
         processes.ready(node).await?;

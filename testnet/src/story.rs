@@ -62,9 +62,9 @@ pub async fn run(dir: &Path, check: bool) -> anyhow::Result<()> {
     println!(
         "\n0. Founding the network (three of four cities sign root and trust list 信頼リスト)"
     );
-    let network = founding::found(dir, &mebuku)?;
+    let network = founding::found(dir, &mebuku, &founding::Plan::story())?;
     println!("   network {}", network.id);
-    let processes = processes::start_all(&network, mebuku.clone()).await?;
+    let processes = processes::start_all(&network, mebuku.clone(), |_, _| {}).await?;
     let dir = dir.canonicalize()?;
     let mut story = Story { network, processes, dir, mebuku, failed: Vec::new(), taro: None };
     story.introduce().await?;
@@ -89,7 +89,7 @@ pub async fn run(dir: &Path, check: bool) -> anyhow::Result<()> {
     story.stay_up().await
 }
 
-fn sibling(name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn sibling(name: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::current_exe()?.with_file_name(name);
     anyhow::ensure!(path.exists(), "{} is not built", path.display());
     Ok(path)

@@ -6,16 +6,21 @@
 //! - [`evaluate`]: the `allowed` rule
 //! - [`home`], [`source`]: the two ends of a channel
 //! - [`pull`], [`push`]: when each end says what
+//! - [`notices`]: what the home hears of releases and refused attempts; [`pace`]: when to send
+//! - [`asking`]: what a recipient may ask a citizen to permit
 //! - [`lease`]: a source's proof that it has seen everything up to a moment ago
 //!
 //! `specs/04-consent.md` and `specs/05-channel.md` give the rules these modules follow.
 
 pub mod admission;
+pub mod asking;
 pub mod evaluate;
 pub mod guard;
 pub mod home;
 pub mod lease;
 pub mod memory;
+pub mod notices;
+pub mod pace;
 pub mod pair;
 pub mod pull;
 pub mod push;

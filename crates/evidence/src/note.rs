@@ -55,7 +55,7 @@ pub trait NoteSigner {
 }
 
 /// A key name: not empty, no whitespace, no plus sign.
-fn is_key_name(name: &str) -> bool {
+pub(crate) fn is_key_name(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '+')
 }
 
@@ -123,6 +123,21 @@ pub struct NoteSignature {
     pub signature: Vec<u8>,
 }
 
+/// The line as it stands in a note, without the newline.
+impl fmt::Display for NoteSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = [&self.key_id, &self.signature[..]].concat();
+        write!(f, "{SIGNATURE_MARK}{} {}", self.name, STANDARD.encode(bytes))
+    }
+}
+
+impl FromStr for NoteSignature {
+    type Err = NoteError;
+    fn from_str(line: &str) -> Result<Self, NoteError> {
+        parse_signature(line).ok_or(NoteError::Note("malformed signature line"))
+    }
+}
+
 /// A note that was read but not checked. Prints itself as it was written.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SignedNote {
@@ -156,7 +171,7 @@ impl SignedNote {
         let signatures = lines
             .split('\n')
             .take(SIGNATURES_LIMIT + 1)
-            .map(|line| parse_signature(line).ok_or(NoteError::Note("malformed signature line")))
+            .map(str::parse)
             .collect::<Result<Vec<_>, _>>()?;
         if signatures.len() > SIGNATURES_LIMIT {
             return Err(NoteError::TooManySignatures);
@@ -171,6 +186,13 @@ impl SignedNote {
 
     pub fn signatures(&self) -> &[NoteSignature] {
         &self.signatures
+    }
+
+    /// The note with the signatures under one name only.
+    #[must_use]
+    pub fn signed_only_by(mut self, name: &str) -> Self {
+        self.signatures.retain(|line| line.name == name);
+        self
     }
 
     /// Adds a signature line, such as a witness's cosignature.
@@ -204,10 +226,7 @@ impl SignedNote {
 impl fmt::Display for SignedNote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.text)?;
-        self.signatures.iter().try_for_each(|line| {
-            let bytes = [&line.key_id, &line.signature[..]].concat();
-            writeln!(f, "{SIGNATURE_MARK}{} {}", line.name, STANDARD.encode(bytes))
-        })
+        self.signatures.iter().try_for_each(|line| writeln!(f, "{line}"))
     }
 }
 

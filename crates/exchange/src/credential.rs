@@ -8,7 +8,7 @@
 
 mod check;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use base64::{
     Engine,
@@ -18,13 +18,16 @@ use rand_chacha_03::{
     ChaCha20Rng,
     rand_core::{RngCore, SeedableRng},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use ssi_jwk::Algorithm;
 use ssi_jws::{Header, JwsPayload};
 use ssi_sd_jwt::{DisclosureDescription, JsonPointerBuf, SdAlg, SdJwtPayload};
 use wire::{
     Bytes, DecisionId, Hash, ItemType, Nonce, Purpose, ServiceId, ServiceName, SignError,
-    SignatureBytes, Signer, Timestamp, limits,
+    SignatureBytes, Signer, Timestamp,
+    consent::{Onward, Permit, Window},
+    limits,
 };
 
 pub use check::{
@@ -51,7 +54,41 @@ const DIGESTS: &str = "_sd";
 /// A record's JSON as a source holds it, e.g. a FHIR R4 AllergyIntolerance. Numbers keep all
 /// their digits.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Record(Value);
+pub struct Record {
+    value: Value,
+    about: Option<Timestamp>,
+}
+
+/// What a permit asks of the recipient: signed by the citizen, not enforced by the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Terms {
+    /// Which data it is, by the time it is about; `None` is all.
+    pub window: Option<Window>,
+    /// How long the recipient may keep it, in days; `None` is as the law says.
+    pub retention_days: Option<u32>,
+    pub onward: Onward,
+    /// The first moment at which the permit no longer holds.
+    pub valid_until: Timestamp,
+}
+
+impl Terms {
+    pub fn of(permit: &Permit) -> Self {
+        Self {
+            window: permit.window,
+            retention_days: permit.retention_days,
+            onward: permit.onward,
+            valid_until: permit.valid_until,
+        }
+    }
+
+    /// Whether a record lies in the window. One of no known time lies in none.
+    pub fn covers(&self, record: &Record) -> bool {
+        self.window.is_none_or(|window| {
+            record.about.is_some_and(|about| window.from <= about && about < window.until)
+        })
+    }
+}
 
 impl Record {
     /// Reads JSON in UTF-8, at most [`limits::RECORD`] bytes.
@@ -59,11 +96,18 @@ impl Record {
         if text.len() > limits::RECORD {
             return Err(BadJson);
         }
-        json::parse(text, Names::Unreserved, json::RECORD_DEPTH).map(Self)
+        json::parse(text, Names::Unreserved, json::RECORD_DEPTH)
+            .map(|value| Self { value, about: None })
+    }
+
+    /// With the time that it is about.
+    #[must_use]
+    pub fn about(self, about: Option<Timestamp>) -> Self {
+        Self { about, ..self }
     }
 
     pub fn value(&self) -> &Value {
-        &self.0
+        &self.value
     }
 }
 
@@ -85,8 +129,8 @@ pub struct Claims {
     /// The request's nonce.
     pub nonce: Nonce,
     pub purpose: Purpose,
-    /// The permits it passes on.
-    pub decisions: BTreeSet<DecisionId>,
+    /// The permits it passes on, each with its terms.
+    pub decisions: BTreeMap<DecisionId, Terms>,
     /// Cut down to seconds.
     pub issued: Timestamp,
     /// Cut down to seconds; at most [`PRESENTATION_VALIDITY_MS`] after `issued`.
@@ -218,10 +262,19 @@ fn claim_set(claims: &Claims, id: &Nonce) -> Result<Map<String, Value>, IssueErr
     {
         return Err(IssueError::Validity);
     }
-    let decisions: Vec<Value> = claims.decisions.iter().map(|id| id.to_string().into()).collect();
-    let items: Map<String, Value> =
-        claims.items.iter().map(|(item, record)| (item.to_string(), record.0.clone())).collect();
-    let members: [(&str, Value); 12] = [
+    let decisions: Vec<Value> = claims.decisions.keys().map(|id| id.to_string().into()).collect();
+    let terms: Map<String, Value> = claims
+        .decisions
+        .iter()
+        .map(|(id, terms)| Ok((id.to_string(), serde_json::to_value(terms)?)))
+        .collect::<Result<_, serde_json::Error>>()
+        .map_err(|_| IssueError::Conceal)?;
+    let items: Map<String, Value> = claims
+        .items
+        .iter()
+        .map(|(item, record)| (item.to_string(), record.value.clone()))
+        .collect();
+    let members: [(&str, Value); 13] = [
         ("iss", claims.source.uri().into()),
         ("aud", claims.recipient.uri().into()),
         ("sub", claims.subject.to_string().into()),
@@ -233,6 +286,7 @@ fn claim_set(claims: &Claims, id: &Nonce) -> Result<Map<String, Value>, IssueErr
         ("nonce", claims.nonce.to_string().into()),
         ("purpose", claims.purpose.to_string().into()),
         ("decisions", decisions.into()),
+        ("terms", terms.into()),
         (ITEMS, items.into()),
     ];
     Ok(members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())

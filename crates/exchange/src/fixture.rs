@@ -1,7 +1,7 @@
 //! For this crate's tests: a school-lunch service of Takasaki that holds allergies, a hospital that
 //! asks for them, and one citizen known to both.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use trust::{
     Member, Trust,
@@ -10,11 +10,11 @@ use trust::{
 };
 use wire::{
     Bytes, DecisionId, Hash, ItemType, Nonce, OrganisationId, Purpose, ServiceId, ServiceName,
-    Signed, Signer, Timestamp, exchange::Request, membership::Role,
+    Signed, Signer, Timestamp, consent::Onward, exchange::Request, membership::Role,
 };
 
 use crate::{
-    credential::{Claims, Expected, Presentation, Record, UnsignedPresentation},
+    credential::{Claims, Expected, Presentation, Record, Terms, UnsignedPresentation},
     request::{Ask, Authentic, Received},
 };
 
@@ -23,6 +23,13 @@ pub(crate) const SEED: [u8; 32] = [7; 32];
 pub(crate) const THERE: ServiceId = ServiceId([0xbb; 32]);
 pub(crate) const HERE: ServiceId = ServiceId([0xaa; 32]);
 pub(crate) const PERMIT: DecisionId = DecisionId([0x11; 32]);
+
+pub(crate) const TERMS: Terms = Terms {
+    window: None,
+    retention_days: Some(365),
+    onward: Onward::Forbidden,
+    valid_until: NOW.plus_ms(86_400_000),
+};
 
 pub(crate) const ALLERGY: &str = r#"{"resourceType":"AllergyIntolerance","code":{"text":"そば"},"criticality":"high","reaction":[{"severity":"severe","onsetHours":1.50}]}"#;
 pub(crate) const CONDITION: &str = r#"{"resourceType":"Condition","code":{"text":"気管支喘息"}}"#;
@@ -137,7 +144,7 @@ pub(crate) fn claims(request: &Request, id: Hash, items: &[&str]) -> Claims {
         request: id,
         nonce: request.nonce,
         purpose: request.purpose.clone(),
-        decisions: BTreeSet::from([PERMIT]),
+        decisions: BTreeMap::from([(PERMIT, TERMS)]),
         issued: NOW,
         expires: NOW.plus_ms(120_000),
         items: records(items),

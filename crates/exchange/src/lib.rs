@@ -15,7 +15,7 @@ pub mod source;
 
 pub use credential::{
     CheckedPresentation, Claims, Expected, InvalidPresentation, IssueError, Presentation,
-    PresentationError, Record, UnsignedPresentation, check_presentation,
+    PresentationError, Record, Terms, UnsignedPresentation, check_presentation,
 };
 pub use json::BadJson;
 pub use receipt::{ReceiptError, ReceivedReceipt, receipt};

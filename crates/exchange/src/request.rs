@@ -8,8 +8,7 @@ use trust::Member;
 use wire::{
     EnvelopeError, Hash, ItemType, NetworkId, Nonce, Purpose, ServiceId, ServiceName, Signed,
     Timestamp, Verified,
-    consent::Attested,
-    exchange::{Rejection, Request},
+    exchange::{PresentConsent, Rejection, Request},
     limits,
 };
 
@@ -180,8 +179,8 @@ fn check_form(request: &Request) -> Result<(), RequestFault> {
     if request.items.windows(2).any(|pair| pair[0] >= pair[1]) {
         return Err(RequestFault::Form("items sorted, each once"));
     }
-    if let Some(Attested { chain, .. }) = &request.present_consent
-        && chain.len() > limits::CHAIN
+    if let Some(PresentConsent { permit, status }) = &request.present_consent
+        && permit.chain.len().max(status.chain.len()) > limits::CHAIN
     {
         return Err(RequestFault::Form("a present-consent's chain is too long"));
     }

@@ -14,6 +14,8 @@
 mod present;
 mod release;
 
+use std::collections::BTreeMap;
+
 use consent::{
     PairState, Permitted, Query, Refused, UseView,
     evaluate::evaluate,
@@ -30,7 +32,7 @@ use wire::{
 pub use present::{PresentConsent, PresentConsentError, STATUS_AGE_MS, claimed_pair};
 pub use release::{Allowed, Committed, PrepareError, Prepared, ReleaseWrite, Resend, Unsigned};
 
-use crate::request::Authentic;
+use crate::{credential::Terms, request::Authentic};
 
 /// Refusals leave only at multiples of this after the request came in.
 pub const REFUSAL_STEP_MS: u64 = 5;
@@ -143,16 +145,18 @@ struct Decided {
     /// The lease's grant; `None` if a present-consent needs none.
     lease: Option<wire::Hash>,
     permitted: Permitted,
+    /// What each permit that it passes on asks of the recipient.
+    terms: BTreeMap<DecisionId, Terms>,
 }
 
 impl Authentic {
     /// Evaluates consent before anything of the citizen is fetched.
     pub fn evaluate(&self, view: &View<'_>) -> Result<Evaluated, Declined> {
         self.check_previous(view)?;
-        let Decided { subject, permitted, .. } = self.decide(view)?;
+        let Decided { subject, permitted, terms, .. } = self.decide(view)?;
         Ok(match view.previous {
             Some(_) => Evaluated::Resend(Resend::new(self.clone())),
-            None => Evaluated::Fetch(Allowed::new(self.clone(), subject, permitted)),
+            None => Evaluated::Fetch(Allowed::new(self.clone(), subject, permitted, terms)),
         })
     }
 
@@ -234,7 +238,13 @@ impl Authentic {
         let permitted = evaluate(state, view.uses, &query)?;
         let stands_alone =
             present.is_some_and(|present| permitted.permits().iter().all(|id| *id == present.id()));
+        let cited = permitted.permits();
+        let terms = (state.permits.iter())
+            .filter(|(id, _)| cited.contains(*id))
+            .map(|(id, standing)| (*id, Terms::of(&standing.permit)))
+            .collect();
         Ok(Decided {
+            terms,
             subject: *pair.subject,
             channel: channel.id.clone(),
             applied: *channel.applied,

@@ -36,8 +36,26 @@ pub enum WalletError {
     RegisterOrder,
     #[error("the answer is about another decision than the one that was sent")]
     OtherDecision,
+    #[error("the signed object in the reply is another organisation's")]
+    OtherSigner,
+    #[error("the history in the reply holds a notice of another citizen or channel")]
+    ForeignHistory,
+    #[error("a notice in the reply is not in the batch that the source signed")]
+    NoticeNotSigned,
+    #[error("the history in the reply is not in the order of its channel")]
+    HistoryOrder,
+    #[error("the receipt in the reply is about another citizen or channel, or contradicts itself")]
+    ForeignEffect,
+    #[error("a consent request in the reply is to another citizen or of another recipient")]
+    ForeignRequest,
+    #[error("a consent request in the reply is not in its form: {0}")]
+    Asked(#[source] consent::asking::AskFault),
     #[error("the challenge has run out")]
     ChallengeOver,
+    #[error("the status in the reply is of another certificate, or not by its CA's organisation")]
+    OtherStatus,
+    #[error("this wallet's certificate is revoked")]
+    Revoked,
     #[error("{0}")]
     Draft(DraftFault),
     #[error("the stored wallet cannot be read")]
@@ -75,6 +93,12 @@ pub enum DraftFault {
     SameService,
     #[error("a record is JSON of at most {} bytes", wire::limits::RECORD)]
     Record,
+    #[error("the request is about another citizen than this wallet's")]
+    OtherCitizensRequest,
+    #[error("the request has run out: the recipient has to prepare another one")]
+    RequestOver,
+    #[error("the request carries a present-consent already")]
+    NotBare,
     #[error("a key of the pair is not ended by itself: sign with another")]
     EndsItself,
 }

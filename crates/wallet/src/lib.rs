@@ -7,15 +7,21 @@
 //! - [`enrolment`], [`service_key`], [`link`]: how it gets its certificates
 //! - [`decision`]: permits and denies; [`approval`]: begin and end of a pair's keys
 //! - [`register`]: what the home says stands, each entry checked
+//! - [`present`]: a permit at the counter, for one request, without the home
+//! - [`history`]: who looked at what, and the receipt that a decision is in force
+//! - [`asking`]: what recipients ask, and the answer
 //! - [`record`]: data the citizen hands in themself
 //!
 //! Every reply is checked against what the wallet knows of itself before any of it is kept.
 //! `specs/10-wallet.md` gives the calls these go into.
 
 pub mod approval;
+pub mod asking;
 pub mod decision;
 pub mod enrolment;
+pub mod history;
 pub mod link;
+pub mod present;
 pub mod record;
 pub mod register;
 pub mod service_key;
@@ -23,9 +29,11 @@ pub mod service_key;
 mod error;
 mod state;
 
+pub use asking::AskedConsent;
 pub use decision::{DenyDraft, NoticeText, PermitDraft};
 pub use enrolment::EnrolmentDraft;
 pub use error::WalletError;
+pub use history::HistoryView;
 pub use register::{RegisterContent, RegisterRow, RegisterView};
 pub use state::{Home, IdKey, ServiceKey, ShownNotice, Wallet};
 

@@ -74,6 +74,11 @@ impl RegisterView {
         &self.pair
     }
 
+    /// The permits that a key of the pair signed: void once it is ended, but for those that are kept.
+    pub fn permits_of(&self, key: &KeyHash) -> impl Iterator<Item = DecisionId> {
+        (self.pair.permits.iter()).filter(move |(_, permit)| permit.key == *key).map(|(id, _)| *id)
+    }
+
     /// The denies that cover something of what `draft` would permit, whether the draft names them
     /// or not: to be shown before the citizen decides which of them to reopen.
     pub fn denies_a_permit_would_reopen(&self, draft: &PermitDraft) -> Vec<DecisionId> {

@@ -3,8 +3,8 @@ use std::{collections::BTreeMap, fmt};
 use identity::{Number, Y};
 use serde::{Deserialize, Serialize};
 use wire::{
-    Hash, KeyHash, Message, NetworkId, OrganisationId, PublicKey, ServiceId, ServiceName, Signed,
-    Timestamp, cbor, cbor::Bytes, consent::Attested, ids::Pair,
+    DecisionId, Hash, KeyHash, Message, NetworkId, OrganisationId, PublicKey, ServiceId,
+    ServiceName, Signed, Timestamp, cbor, cbor::Bytes, consent::Attested, ids::Pair,
 };
 
 use crate::WalletError;
@@ -26,6 +26,9 @@ pub struct Wallet {
     links: BTreeMap<ServiceName, BTreeMap<ServiceName, Attested>>,
     /// The words that were shown, by the hash that permits carry.
     notices: BTreeMap<Hash, ShownNotice>,
+    /// 発効証明: signed effects by the decision they are about, the latest of each.
+    #[serde(default)]
+    effects: BTreeMap<DecisionId, Attested>,
 }
 
 /// The municipality whose node keeps the citizen's register, and where its public face is.
@@ -110,6 +113,7 @@ impl Wallet {
             services: BTreeMap::new(),
             links: BTreeMap::new(),
             notices: BTreeMap::new(),
+            effects: BTreeMap::new(),
         }
     }
 
@@ -218,6 +222,15 @@ impl Wallet {
         {
             own.begun = true;
         }
+    }
+
+    /// The receipt that a decision is in force, if this wallet got one.
+    pub fn effect(&self, decision: &DecisionId) -> Option<&Attested> {
+        self.effects.get(decision)
+    }
+
+    pub(crate) fn note_effect(&mut self, decision: DecisionId, receipt: Attested) {
+        self.effects.insert(decision, receipt);
     }
 
     pub(crate) fn note_notice(&mut self, hash: Hash, notice: ShownNotice) {

@@ -148,6 +148,12 @@ impl TestHome {
         Attested { object: Bytes(signed.bytes().to_vec()), chain: self.node.chain.clone() }
     }
 
+    /// Signs as the organisation of this home, which is that of the services here, too.
+    pub fn sign<M: wire::Message>(&self, message: M) -> Attested {
+        let signed = Signed::new(message, &self.network.id, &self.node.signer).unwrap();
+        Attested { object: Bytes(signed.bytes().to_vec()), chain: self.node.chain.clone() }
+    }
+
     /// Begins a key of a pair in the channel, as after fresh proofing.
     pub fn begin_key(&mut self, pair: Pair, chain: Vec<Bytes>) {
         let verified =

@@ -643,8 +643,12 @@ fn answers_and_signers_are_matched() {
     let lunch = service(LUNCH);
     let deny = citizen.wallet.stop_everything(&lunch, nonce(1), NOW).unwrap();
     let deny = deny.sign(&citizen.lunch).unwrap();
-    let mut reply =
-        DecisionReply { decision: deny.id().into(), seq: Some(0), status: InForce::Accepted };
+    let mut reply = DecisionReply {
+        decision: deny.id().into(),
+        seq: Some(0),
+        status: InForce::Accepted,
+        effect: None,
+    };
     citizen.wallet.check_decision_reply(&deny, &reply).unwrap();
     reply.decision.0[0] ^= 1;
     let error = citizen.wallet.check_decision_reply(&deny, &reply);

@@ -139,6 +139,12 @@ pub enum ChannelRequest {
     Pull(Pull),
     /// Any municipal node to a source: a deny that a wallet handed in there.
     Relay(crate::consent::Attested),
+    /// Source to home: what happened to the home's citizens there.
+    Notices(crate::notice::NoticePush),
+    /// Recipient to a citizen's home: a signed consent request with its signer's chain.
+    Ask(crate::consent::Attested),
+    /// Home to recipient: a citizen's signed consent answer with its signer's chain.
+    Answer(crate::consent::Attested),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -147,8 +153,17 @@ pub enum ChannelReply {
     /// To a push: how far the source has durably applied, whatever the push held.
     Applied(Position),
     Pulled(PullReply),
-    /// To a relayed deny: it is durable at the source and bites.
-    Relayed,
+    /// To a relayed deny: it is durable at the source, cosigned by its witnesses, and bites. A signed
+    /// [`crate::notice::Effect`], with the chain of the source's organisation.
+    Relayed(crate::consent::Attested),
+    /// To a relayed deny: it is durable at the source and bites; its witnesses have not answered yet.
+    Durable,
+    /// To notices: the number of the next one that this home has not got.
+    Noted(u64),
+    /// To a consent request: it is durable at the home, which shows it to the citizen.
+    Asked,
+    /// To a consent answer: it is durable at the recipient.
+    Answered,
     Refused(ChannelRefusal),
 }
 
@@ -164,6 +179,8 @@ pub enum ChannelRefusal {
     Forked,
     /// Try again later.
     Unavailable,
+    /// As many as may wait for one citizen are waiting.
+    TooMany,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

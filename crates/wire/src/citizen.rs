@@ -8,7 +8,7 @@ use crate::{
     consent::Attested,
     crypto::PublicKey,
     ids::{
-        DecisionId, ItemType, KeyHash, NetworkId, Nonce, OrganisationId, Pair, ServiceId,
+        DecisionId, Hash, ItemType, KeyHash, NetworkId, Nonce, OrganisationId, Pair, ServiceId,
         ServiceName, Timestamp,
     },
     registry::{Message, MessageType},
@@ -126,8 +126,11 @@ pub struct RegisterEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InForce {
-    /// Durable at the home, on its way to the source.
+    /// Durable at the home, on its way to the source, and cosigned by the home's witnesses.
     Accepted,
+    /// As accepted, but the witnesses have not answered yet: should this node be lost now, it could be
+    /// forgotten. Asking again with the same bytes gives the better answer later.
+    Durable,
     /// The source acknowledged it as applied.
     Acknowledged(Timestamp),
     /// Every lease that did not know it has run out: the source cannot release against it.
@@ -146,6 +149,8 @@ pub struct DecisionReply {
     /// source, where it holds.
     pub seq: Option<u64>,
     pub status: InForce,
+    /// For a relayed deny: the source's signed [`crate::notice::Effect`], with its chain.
+    pub effect: Option<Attested>,
 }
 
 /// A record a citizen hands in themself, signed by a key of the pair at the source.
@@ -158,6 +163,25 @@ pub struct RecordSubmission {
     pub content: Bytes,
     pub nonce: Nonce,
     pub time: Timestamp,
+}
+
+/// How a certificate stands at the CA that issued it, signed by the CA's organisation. Any wallet may
+/// ask; a present-consent carries it. Ours until OCSP is served.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateStatus {
+    /// SHA-256 of the certificate's DER.
+    pub certificate: Hash,
+    pub standing: Standing,
+    /// When it was looked up.
+    pub time: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    Good,
+    Revoked,
 }
 
 /// A signed object that came over http with the chain of its signer.
@@ -185,4 +209,8 @@ impl Message for WalletQuery {
 impl Message for RecordSubmission {
     const TYPE: MessageType = MessageType::RecordSubmission;
     const LIMIT: usize = 320 * 1024;
+}
+impl Message for CertificateStatus {
+    const TYPE: MessageType = MessageType::CertificateStatus;
+    const LIMIT: usize = 4 * 1024;
 }

@@ -30,9 +30,19 @@ pub struct Request {
     pub issued: Timestamp,
     /// At most [`crate::limits::REQUEST_VALIDITY_MS`] after `issued`.
     pub expires: Timestamp,
-    /// A permit the citizen signed for this very request (its `request` names the hash of the
-    /// request without this field).
-    pub present_consent: Option<Attested>,
+    pub present_consent: Option<PresentConsent>,
+}
+
+/// 対面同意: what a citizen hands over at the counter, for one request.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PresentConsent {
+    /// The permit that the citizen signed for this very request: its `request` names
+    /// [`Request::consent_hash`].
+    pub permit: Attested,
+    /// A signed [`crate::citizen::CertificateStatus`] of the certificate that signed the permit, by
+    /// the organisation whose CA issued it.
+    pub status: Attested,
 }
 
 impl Request {

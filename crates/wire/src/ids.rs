@@ -177,6 +177,12 @@ text_id!(
     |text| text.len() <= 64 && text.split('.').count() <= 4 && text.split('.').all(short_name)
 );
 
+text_id!(
+    /// Why a source refused, such as `no-permit`: for the log and the citizen, never on the wire to
+    /// the recipient.
+    ReasonCode, "a reason code (1 to 32 of a-z 0-9 -)", short_name
+);
+
 impl ServiceName {
     pub fn organisation(&self) -> OrganisationId {
         OrganisationId(self.0[..13].to_owned())

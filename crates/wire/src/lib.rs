@@ -6,9 +6,11 @@
 //! - [`crypto`]: the one place that chooses the cryptography
 //! - [`registry`]: message types, their versions and reserved ranges
 //! - [`envelope`]: `COSE_Sign1` for one signer, `COSE_Sign` for a threshold of them
-//! - the message modules: [`consent`], [`channel`], [`exchange`], [`membership`], [`citizen`]
+//! - the message modules: [`consent`], [`channel`], [`notice`], [`exchange`], [`asking`],
+//!   [`membership`], [`citizen`], [`witness`]
 //! - [`limits`]: how large anything may be
 
+pub mod asking;
 pub mod cbor;
 pub mod channel;
 pub mod citizen;
@@ -19,7 +21,9 @@ pub mod exchange;
 pub mod ids;
 pub mod limits;
 pub mod membership;
+pub mod notice;
 pub mod registry;
+pub mod witness;
 
 pub use cbor::{Bytes, CborError};
 pub use crypto::{PublicKey, SignatureBytes, hash_parts, sha256};

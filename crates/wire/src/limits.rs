@@ -11,6 +11,8 @@ pub const FRAME: usize = 4 * 1024 * 1024;
 pub const HELLO_FRAME: usize = 64 * 1024;
 /// Largest request or receipt frame of the exchange protocol, in bytes.
 pub const EXCHANGE_REQUEST_FRAME: usize = 64 * 1024;
+/// Largest frame to or from a witness, in bytes: a note of 64 KiB and a proof.
+pub const WITNESS_FRAME: usize = 96 * 1024;
 /// Largest record that a source keeps for one item, in bytes.
 pub const RECORD: usize = 256 * 1024;
 /// Most items one decision or request may name.
@@ -29,6 +31,14 @@ pub const CERTIFICATE: usize = 16 * 1024;
 pub const ENTRIES: usize = 512;
 /// Most direct denies or reports carried by one pull.
 pub const PULL_ATTACHMENTS: usize = 256;
+/// Most notices in one batch.
+pub const NOTICES: usize = 256;
+/// Longest text of a consent request, in characters.
+pub const NOTICE_TEXT: usize = 2000;
+/// Longest language tag, in characters.
+pub const LANGUAGE_TAG: usize = 35;
+/// Longest time a consent request may wait for its answer, in milliseconds (30 days).
+pub const CONSENT_REQUEST_MS: u64 = 30 * 24 * 3_600_000;
 /// Most services, addresses or peers in one node descriptor.
 pub const DESCRIPTOR_LIST: usize = 64;
 /// Longest validity of an exchange request, in milliseconds (DESIGN: 120 s).

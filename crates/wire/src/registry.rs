@@ -17,18 +17,24 @@ pub enum MessageType {
     Collapse = 21,
     HeadStatement = 32,
     Grant = 33,
+    Effect = 34,
+    Notices = 35,
     Request = 48,
     Receipt = 49,
+    ConsentRequest = 50,
+    ConsentAnswer = 51,
     Enrolment = 64,
     ServiceKeyRequest = 65,
     ServiceKeyProof = 66,
     LinkRequest = 67,
     WalletQuery = 68,
     RecordSubmission = 69,
+    CertificateStatus = 70,
+    EffectQuery = 71,
 }
 
 impl MessageType {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 26] = [
         Self::Root,
         Self::TrustList,
         Self::Timestamp,
@@ -41,14 +47,20 @@ impl MessageType {
         Self::Collapse,
         Self::HeadStatement,
         Self::Grant,
+        Self::Effect,
+        Self::Notices,
         Self::Request,
         Self::Receipt,
+        Self::ConsentRequest,
+        Self::ConsentAnswer,
         Self::Enrolment,
         Self::ServiceKeyRequest,
         Self::ServiceKeyProof,
         Self::LinkRequest,
         Self::WalletQuery,
         Self::RecordSubmission,
+        Self::CertificateStatus,
+        Self::EffectQuery,
     ];
 
     /// The name in the `typ` header (RFC 9596) and in error texts.
@@ -66,14 +78,20 @@ impl MessageType {
             Self::Collapse => "collapse",
             Self::HeadStatement => "head-statement",
             Self::Grant => "grant",
+            Self::Effect => "effect",
+            Self::Notices => "notices",
             Self::Request => "request",
             Self::Receipt => "receipt",
+            Self::ConsentRequest => "consent-request",
+            Self::ConsentAnswer => "consent-answer",
             Self::Enrolment => "enrolment",
             Self::ServiceKeyRequest => "service-key-request",
             Self::ServiceKeyProof => "service-key-proof",
             Self::LinkRequest => "link-request",
             Self::WalletQuery => "wallet-query",
             Self::RecordSubmission => "record-submission",
+            Self::CertificateStatus => "certificate-status",
+            Self::EffectQuery => "effect-query",
         }
     }
 

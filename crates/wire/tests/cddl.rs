@@ -9,8 +9,8 @@ use cddl_cat::{cbor::validate_cbor, context::BasicContext, flatten::flatten_from
 use ciborium::Value;
 use wire::{MessageType, cbor};
 
-const FILES: [&str; 7] =
-    ["common", "envelope", "consent", "channel", "exchange", "membership", "citizen"];
+const FILES: [&str; 8] =
+    ["common", "envelope", "consent", "channel", "exchange", "membership", "citizen", "witness"];
 
 fn rules() -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../specs/cddl");

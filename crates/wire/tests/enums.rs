@@ -5,14 +5,17 @@ use std::fmt::Debug;
 
 use serde::{Serialize, de::DeserializeOwned};
 use wire::{
-    Bytes, DecisionId, Hash, KeyHash, Timestamp, cbor,
+    Bytes, DecisionId, Hash, KeyHash, Timestamp,
+    asking::Answered,
+    cbor,
     channel::{ChannelRefusal, ChannelReply, EntryKind, Position},
-    citizen::InForce,
+    citizen::{InForce, Standing},
     consent::{
         DocumentKind, ExpressedBy, Items, Onward, PurposeScope, Recipient, Reopen, Uses, Verdict,
     },
     exchange::{ExchangeMessage, ExchangeReply, Rejection},
     membership::{CaPurpose, Denied, DirectoryReply, DirectoryRequest, HelloReply, Role},
+    notice::{EffectHow, NoticeOutcome},
 };
 
 /// Checks both spellings of each value, and that a word that is none of them is refused.
@@ -100,14 +103,30 @@ fn channel() {
         (ChannelRefusal::Malformed, r#""malformed""#),
         (ChannelRefusal::Forked, r#""forked""#),
         (ChannelRefusal::Unavailable, r#""unavailable""#),
+        (ChannelRefusal::TooMany, r#""too-many""#),
     ]);
     let position = Position { length: 2, chain: Hash([1; 32]) };
     spelled(&[
-        (ChannelReply::Relayed, r#""relayed""#),
+        (ChannelReply::Durable, r#""durable""#),
+        (ChannelReply::Noted(9), r#"{"noted":9}"#),
+        (ChannelReply::Asked, r#""asked""#),
+        (ChannelReply::Answered, r#""answered""#),
         (ChannelReply::Refused(ChannelRefusal::Forked), r#"{"refused":"forked"}"#),
         (
             ChannelReply::Applied(position),
             &*format!(r#"{{"applied":{{"length":2,"chain":"{}"}}}}"#, hex("01")),
+        ),
+    ]);
+    spelled(&[
+        (EffectHow::Acknowledged, r#""acknowledged""#),
+        (EffectHow::LeasesLapsed, r#""leases-lapsed""#),
+        (EffectHow::AtSource, r#""at-source""#),
+    ]);
+    spelled(&[
+        (NoticeOutcome::Refused("denied".parse().unwrap()), r#"{"refused":"denied"}"#),
+        (
+            NoticeOutcome::Released { request: Hash([1; 32]), permits: vec![] },
+            &*format!(r#"{{"released":{{"request":"{}","permits":[]}}}}"#, hex("01")),
         ),
     ]);
     // A number, so that a kind not known yet can be read.
@@ -127,6 +146,7 @@ fn exchange() {
         (Rejection::Busy, r#""busy""#),
         (Rejection::Unavailable, r#""unavailable""#),
     ]);
+    spelled(&[(Answered::Agreed, r#""agreed""#), (Answered::Declined, r#""declined""#)]);
     let content = || Bytes(vec![0xfe, 1]);
     spelled(&[
         (ExchangeMessage::Request(content()), r#"{"request":"fe01"}"#),
@@ -170,8 +190,10 @@ fn membership() {
 fn citizen() {
     spelled(&[
         (InForce::Accepted, r#""accepted""#),
+        (InForce::Durable, r#""durable""#),
         (InForce::Acknowledged(Timestamp(5)), r#"{"acknowledged":5}"#),
         (InForce::LeasesLapsed(Timestamp(5)), r#"{"leases-lapsed":5}"#),
         (InForce::Unreadable(Timestamp(5)), r#"{"unreadable":5}"#),
     ]);
+    spelled(&[(Standing::Good, r#""good""#), (Standing::Revoked, r#""revoked""#)]);
 }

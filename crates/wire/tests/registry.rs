@@ -4,14 +4,17 @@ use std::{collections::BTreeSet, path::Path};
 
 use wire::{
     Message, MessageType,
+    asking::{ConsentAnswer, ConsentRequest},
     channel::{EntryKind, Grant, HeadStatement},
     citizen::{
-        Enrolment, LinkRequest, RecordSubmission, ServiceKeyProof, ServiceKeyRequest, WalletQuery,
+        CertificateStatus, Enrolment, LinkRequest, RecordSubmission, ServiceKeyProof,
+        ServiceKeyRequest, WalletQuery,
     },
     consent::{Collapse, Decision, KeyBegin, KeyEnd, Link, Move},
     exchange::{Receipt, Request},
     limits,
     membership::{Descriptor, Root, TrustList, TrustTimestamp},
+    notice::{Effect, EffectQuery, NoticeBatch},
 };
 
 fn spec() -> String {
@@ -48,14 +51,20 @@ fn registered() -> Vec<(MessageType, u8, usize)> {
         of::<Collapse>(),
         of::<HeadStatement>(),
         of::<Grant>(),
+        of::<Effect>(),
+        of::<NoticeBatch>(),
         of::<Request>(),
         of::<Receipt>(),
+        of::<ConsentRequest>(),
+        of::<ConsentAnswer>(),
         of::<Enrolment>(),
         of::<ServiceKeyRequest>(),
         of::<ServiceKeyProof>(),
         of::<LinkRequest>(),
         of::<WalletQuery>(),
         of::<RecordSubmission>(),
+        of::<CertificateStatus>(),
+        of::<EffectQuery>(),
     ]
 }
 
@@ -111,9 +120,9 @@ fn codes_and_names_are_unique_and_in_their_range() {
         let expected = match message.code() {
             1..=4 => "trust",
             16..=21 => "consent",
-            32..=33 => "channel",
-            48..=49 => "exchange",
-            64..=69 => "citizen",
+            32..=35 => "channel",
+            48..=51 => "exchange",
+            64..=71 => "citizen",
             code => panic!("{message}: {code} is not in use yet: say here where it belongs"),
         };
         assert_eq!(range(message), expected, "{message}");

@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::context::Fault;
+use crate::{context::Fault, witness::NotServing};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
@@ -56,7 +56,7 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "refused", "This was not taken").detail(detail)
     }
 
-    pub fn not_found(what: &str) -> Self {
+    pub fn not_found(what: impl std::fmt::Display) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", "There is no such thing here").detail(what)
     }
 
@@ -77,9 +77,19 @@ impl Problem {
 
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
+        if let Fault::NotServing(reason) = fault {
+            return reason.into();
+        }
         tracing::error!(%fault, "a call could not be carried out");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The node cannot do this now")
             .detail(fault)
+    }
+}
+
+impl From<NotServing> for Problem {
+    fn from(reason: NotServing) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "not-serving", "This node does not serve now")
+            .detail(reason)
     }
 }
 

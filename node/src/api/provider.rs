@@ -1,7 +1,7 @@
 //! The provider API (`specs/11-provider-api.md`): what the organisation's own systems call on the
 //! local network, with an API key. Metrics and health stand beside it, without a key.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -12,15 +12,27 @@ use axum::{
     routing::{get, post, put},
 };
 use serde::{Deserialize, Serialize};
-use wire::{Hash, ItemType, Nonce, OrganisationId, Purpose, ServiceId, ServiceName, limits};
+use wire::{
+    Bytes, DecisionId, Hash, ItemType, Nonce, OrganisationId, Purpose, ServiceId, ServiceName,
+    Timestamp, cbor,
+    channel::ChannelRefusal,
+    consent::{Onward, Uses, Window},
+    limits,
+};
+
+const DAY_MS: u64 = 24 * 3_600_000;
 
 use super::{Body, Problem};
 use crate::{
     bundle,
     context::Context,
     metrics,
-    recipient::{Ask, AskError, Outcome, Recipient},
+    recipient::{
+        Ask, AskError, Outcome, Recipient,
+        asking::{ConsentAsk, ConsentAskError, ConsentState},
+    },
     source::{Source, exchange::rejection_code, records},
+    witness::NotServing,
 };
 
 /// What the provider API speaks for.
@@ -37,7 +49,10 @@ pub fn router(provider: Provider) -> Router {
     let guarded = Router::new()
         .route("/v1/requests", post(request))
         .route("/v1/requests/{id}", get(request_outcome))
+        .route("/v1/requests/{id}/present-consent", post(present_consent))
         .route("/v1/requests/{id}/bundle", get(evidence_bundle))
+        .route("/v1/consent-requests", post(consent_request))
+        .route("/v1/consent-requests/{id}", get(consent_request_state))
         .route("/v1/records/{organisation}/{service}/{subject}/{item}", put(put_record))
         .route("/v1/releases", get(releases))
         .route("/v1/leases", get(leases))
@@ -86,6 +101,42 @@ struct RequestBody {
     whole: bool,
     /// Chosen by the caller for a safe retry; made up if left out.
     id: Option<Nonce>,
+    /// The citizen is at the counter: prepare the request for their present-consent, send nothing.
+    #[serde(default)]
+    present: bool,
+}
+
+/// A request that waits for the citizen's present-consent.
+#[derive(Debug, Serialize)]
+struct PreparedRequest {
+    id: Nonce,
+    outcome: &'static str,
+    /// What the citizen's permit binds.
+    consent_hash: Hash,
+    /// The request as it will be signed, CBOR in hexadecimal: what the wallet reads and shows.
+    request: Bytes,
+    /// From then on nobody answers it; prepare another one.
+    expires: Timestamp,
+}
+
+impl PreparedRequest {
+    fn new(id: Nonce, request: &wire::exchange::Request) -> Self {
+        Self {
+            id,
+            outcome: "prepared",
+            consent_hash: request.consent_hash(),
+            request: Bytes(cbor::to_vec(request)),
+            expires: request.expires,
+        }
+    }
+}
+
+/// `POST /v1/requests/{id}/present-consent`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PresentConsentBody {
+    /// What the wallet gave, CBOR in hexadecimal.
+    present_consent: Bytes,
 }
 
 /// A presentation, as the recipient's system gets it.
@@ -95,14 +146,15 @@ struct Presented {
     outcome: &'static str,
     /// Item type to the record's JSON.
     items: serde_json::Map<String, serde_json::Value>,
+    /// What each permit that it passed on asks of us, by the permit's id: the window of the data, how
+    /// many days it may be kept, whether it may be passed on, and when the permit ends.
+    terms: BTreeMap<DecisionId, exchange::Terms>,
     /// The SD-JWT VC itself.
     presentation: String,
 }
 
-async fn request(
-    State(provider): State<Provider>,
-    Body(body): Body,
-) -> Result<Json<Presented>, Problem> {
+async fn request(State(provider): State<Provider>, Body(body): Body) -> Result<Response, Problem> {
+    provider.context.serving()?;
     let recipient = recipient(&provider)?;
     let body: RequestBody = serde_json::from_slice(&body).map_err(Problem::malformed)?;
     let ask = Ask {
@@ -114,14 +166,30 @@ async fn request(
         whole: body.whole,
         id: body.id,
     };
+    if body.present {
+        let (id, request) = recipient.prepare(ask).await?;
+        return Ok(Json(PreparedRequest::new(id, &request)).into_response());
+    }
     let (id, outcome) = recipient.ask(ask).await?;
     presented(id, outcome)
+}
+
+async fn present_consent(
+    State(provider): State<Provider>,
+    Path(id): Path<String>,
+    Body(body): Body,
+) -> Result<Response, Problem> {
+    provider.context.serving()?;
+    let id = id.parse().map_err(Problem::malformed)?;
+    let body: PresentConsentBody = serde_json::from_slice(&body).map_err(Problem::malformed)?;
+    let present = cbor::from_slice(&body.present_consent).map_err(Problem::malformed)?;
+    presented(id, recipient(&provider)?.attach(id, present).await?)
 }
 
 async fn request_outcome(
     State(provider): State<Provider>,
     Path(id): Path<String>,
-) -> Result<Json<Presented>, Problem> {
+) -> Result<Response, Problem> {
     let id = id.parse().map_err(Problem::malformed)?;
     let outcome = recipient(&provider)?
         .outcome(&id)?
@@ -129,11 +197,13 @@ async fn request_outcome(
     presented(id, outcome)
 }
 
-fn presented(id: Nonce, outcome: Outcome) -> Result<Json<Presented>, Problem> {
+fn presented(id: Nonce, outcome: Outcome) -> Result<Response, Problem> {
     match outcome {
-        Outcome::Presented { items, presentation } => {
-            Ok(Json(Presented { id, outcome: "presented", items, presentation }))
+        Outcome::Presented { items, terms, presentation } => {
+            let outcome = "presented";
+            Ok(Json(Presented { id, outcome, items, terms, presentation }).into_response())
         }
+        Outcome::Prepared(request) => Ok(Json(PreparedRequest::new(id, &request)).into_response()),
         Outcome::NotPermitted => {
             Err(Problem::new(StatusCode::FORBIDDEN, "not-permitted", "Not permitted")
                 .detail("no presentation was released; the reason is the citizen's own")
@@ -156,6 +226,113 @@ fn presented(id: Nonce, outcome: Outcome) -> Result<Json<Presented>, Problem> {
     }
 }
 
+/// `POST /v1/consent-requests`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConsentRequestBody {
+    /// Who holds the data.
+    source: ServiceName,
+    /// Which of this node's services asks.
+    recipient: ServiceName,
+    /// The citizen's service id at `recipient`.
+    subject: ServiceId,
+    items: Vec<ItemType>,
+    purpose: Purpose,
+    /// How long the permit shall hold.
+    valid_days: u32,
+    #[serde(default = "unlimited")]
+    uses: Uses,
+    window: Option<Window>,
+    retention_days: Option<u32>,
+    #[serde(default = "forbidden")]
+    onward: Onward,
+    /// What the citizen is shown.
+    text: String,
+    language: String,
+    #[serde(default)]
+    version: u32,
+    /// How long the request may wait for its answer; at most 30 days.
+    #[serde(default = "wait_days")]
+    wait_days: u32,
+    /// Chosen by the caller for a safe retry; made up if left out.
+    id: Option<Nonce>,
+}
+
+fn unlimited() -> Uses {
+    Uses::Unlimited
+}
+
+fn forbidden() -> Onward {
+    Onward::Forbidden
+}
+
+fn wait_days() -> u32 {
+    14
+}
+
+/// How a consent request stands.
+#[derive(Debug, Serialize)]
+struct ConsentStateView {
+    id: Nonce,
+    /// `waiting`, `agreed`, `declined`, `expired`, or `refused` by the citizen's home.
+    state: &'static str,
+    /// Why the home did not take it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<ChannelRefusal>,
+}
+
+impl ConsentStateView {
+    fn of(id: Nonce, state: ConsentState) -> Self {
+        let (state, reason) = match state {
+            ConsentState::Waiting => ("waiting", None),
+            ConsentState::Agreed => ("agreed", None),
+            ConsentState::Declined => ("declined", None),
+            ConsentState::Expired => ("expired", None),
+            ConsentState::Refused(refusal) => ("refused", Some(refusal)),
+        };
+        Self { id, state, reason }
+    }
+}
+
+async fn consent_request(
+    State(provider): State<Provider>,
+    Body(body): Body,
+) -> Result<(StatusCode, Json<ConsentStateView>), Problem> {
+    provider.context.serving()?;
+    let recipient = recipient(&provider)?;
+    let body: ConsentRequestBody = serde_json::from_slice(&body).map_err(Problem::malformed)?;
+    let ask = ConsentAsk {
+        source: body.source,
+        recipient: body.recipient,
+        subject: body.subject,
+        items: body.items,
+        purpose: body.purpose,
+        valid_days: body.valid_days,
+        uses: body.uses,
+        window: body.window,
+        retention_days: body.retention_days,
+        onward: body.onward,
+        text: body.text,
+        language: body.language,
+        version: body.version,
+        wait_ms: u64::from(body.wait_days) * DAY_MS,
+        id: body.id,
+    };
+    let (id, state) = recipient.ask_consent(ask).await?;
+    Ok((StatusCode::ACCEPTED, Json(ConsentStateView::of(id, state))))
+}
+
+async fn consent_request_state(
+    State(provider): State<Provider>,
+    Path(id): Path<String>,
+) -> Result<Json<ConsentStateView>, Problem> {
+    let id = id.parse().map_err(Problem::malformed)?;
+    let state = recipient(&provider)?
+        .consent_state(&id)?
+        .ok_or_else(|| Problem::not_found("no consent request with this id"))?;
+    Ok(Json(ConsentStateView::of(id, state)))
+}
+
 async fn evidence_bundle(
     State(provider): State<Provider>,
     Path(id): Path<String>,
@@ -170,16 +347,37 @@ async fn evidence_bundle(
     Ok(([(header::CONTENT_TYPE, "application/cbor")], bundle).into_response())
 }
 
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecordQuery {
+    /// The time that the record is about: RFC 3339 in UTC, or milliseconds since 1970.
+    about: Option<String>,
+}
+
+fn read_time(text: &str) -> Result<Timestamp, Problem> {
+    if let Ok(ms) = text.parse() {
+        return Ok(Timestamp(ms));
+    }
+    let time: der::DateTime = text.parse().map_err(|_| {
+        Problem::malformed("`about` is neither milliseconds nor like 2026-04-01T09:30:00Z")
+    })?;
+    Ok(Timestamp(time.unix_duration().as_secs() * 1000))
+}
+
 async fn put_record(
     State(provider): State<Provider>,
     Path((organisation, service, subject, item)): Path<(String, String, String, String)>,
+    query: Result<Query<RecordQuery>, QueryRejection>,
     Body(body): Body,
 ) -> Result<StatusCode, Problem> {
+    provider.context.serving()?;
     source(&provider)?;
     let service = format!("{organisation}/{service}").parse().map_err(Problem::malformed)?;
     let subject = subject.parse().map_err(Problem::malformed)?;
     let item = item.parse().map_err(Problem::malformed)?;
-    records::put(&provider.context, service, subject, item, body.to_vec()).await?;
+    let Query(query) = query.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
+    let about = query.about.as_deref().map(read_time).transpose()?;
+    records::put(&provider.context, service, subject, item, body.to_vec(), about).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -247,7 +445,13 @@ async fn peers(State(provider): State<Provider>) -> Result<Response, Problem> {
 
 #[derive(Debug, Serialize)]
 struct Health {
+    /// `ok`, or in one word why not.
     status: &'static str,
+    /// Why this node serves nothing, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    /// How many entries of the log are cosigned by enough witnesses; none without witnesses.
+    cosigned: Option<u64>,
     organisation: OrganisationId,
     name: String,
     network: wire::NetworkId,
@@ -272,8 +476,19 @@ async fn health(State(provider): State<Provider>) -> Result<Response, Problem> {
         trust::Freshness::SoftExpired => "soft-expired",
         trust::Freshness::HardExpired => "hard-expired",
     };
+    let serving = context.serving();
+    let status = match &serving {
+        Err(NotServing::Waiting) => "waiting",
+        Err(NotServing::Restored { .. }) => "restored",
+        Err(NotServing::Forked { .. }) => "forked",
+        Ok(()) if freshness == "hard-expired" => "stopped",
+        Ok(()) => "ok",
+    };
+    let code = if serving.is_ok() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let health = Health {
-        status: if freshness == "hard-expired" { "stopped" } else { "ok" },
+        status,
+        detail: serving.err().map(|reason| reason.to_string()),
+        cosigned: context.own_log().reached(),
         organisation: context.organisation.clone(),
         name: context.name.clone(),
         network: *trust.network(),
@@ -285,7 +500,7 @@ async fn health(State(provider): State<Provider>) -> Result<Response, Problem> {
         log_size: crate::evidence_log::size(&*context.committer.read())?,
         resident_bytes: metrics::resident_bytes(),
     };
-    Ok(Json(health).into_response())
+    Ok((code, Json(health)).into_response())
 }
 
 async fn metrics_text(State(provider): State<Provider>) -> Result<Response, Problem> {
@@ -313,6 +528,22 @@ fn recipient(provider: &Provider) -> Result<&Arc<Recipient>, Problem> {
     provider.recipient.as_ref().ok_or_else(|| Problem::not_found("this node is no recipient"))
 }
 
+impl From<ConsentAskError> for Problem {
+    fn from(error: ConsentAskError) -> Self {
+        match error {
+            ConsentAskError::Fault(fault) => fault.into(),
+            ConsentAskError::NoHome => {
+                Self::new(StatusCode::CONFLICT, "no-home", "The citizen cannot be asked")
+                    .detail(error)
+            }
+            ConsentAskError::OtherRequest => {
+                Self::new(StatusCode::CONFLICT, "id-reused", "This id names another request")
+            }
+            ConsentAskError::Malformed(_) | ConsentAskError::NotOurs => Self::malformed(error),
+        }
+    }
+}
+
 impl From<AskError> for Problem {
     fn from(error: AskError) -> Self {
         match error {
@@ -334,6 +565,18 @@ impl From<AskError> for Problem {
             AskError::OtherRequest => {
                 Self::new(StatusCode::CONFLICT, "id-reused", "This id names another request")
             }
+            AskError::Waits { id } => Self::new(
+                StatusCode::CONFLICT,
+                "prepared",
+                "The request waits for the citizen's present-consent",
+            )
+            .detail("hand it in under /v1/requests/{id}/present-consent")
+            .about(id),
+            AskError::NotPrepared => Self::new(
+                StatusCode::CONFLICT,
+                "not-prepared",
+                "No request with this id waits for this present-consent",
+            ),
             AskError::Malformed(_) | AskError::NotOurs => Self::malformed(error),
         }
     }

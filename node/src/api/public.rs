@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::{StatusCode, header},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use wire::{cbor, consent::Attested, limits};
+use wire::{Hash, cbor, consent::Attested, limits};
 
 use super::{Body, Problem};
 use crate::{
     context::{Context, Fault},
-    home::{Home, enrolment::EnrolmentRefused, register::SubmissionError},
+    home::{Home, enrolment::EnrolmentRefused, register::SubmissionError, status::StatusError},
     source::{
         Source,
         records::{self, RecordError},
@@ -53,28 +54,49 @@ fn read<T: DeserializeOwned>(body: &Body) -> Result<T, Problem> {
 }
 
 pub fn router(public: Public) -> Router {
-    let mut router = Router::new()
-        .route("/trust", get(trust))
-        .route("/identity", get(identity))
-        .route("/health", get(|| async { "ok" }));
+    let mut wallets = Router::new();
     if public.home.is_some() {
-        router = router
+        wallets = wallets
             .route("/wallet/challenge", post(challenge))
             .route("/wallet/enrol", post(enrol))
             .route("/wallet/service-key", post(service_key))
             .route("/wallet/link", post(link))
             .route("/wallet/decision", post(decision))
             .route("/wallet/key", post(key))
-            .route("/wallet/register", post(register));
+            .route("/wallet/register", post(register))
+            .route("/wallet/history", post(history))
+            .route("/wallet/requests", post(requests))
+            .route("/wallet/answer", post(answer))
+            .route("/wallet/effect", post(effect))
+            .route("/ca/status", post(certificate_status));
     }
     if public.source.is_some() {
-        router = router.route("/wallet/deny", post(deny)).route("/wallet/record", post(record));
+        wallets = wallets.route("/wallet/deny", post(deny)).route("/wallet/record", post(record));
     }
-    router
+    Router::new()
+        .merge(wallets.layer(middleware::from_fn_with_state(public.clone(), require_serving)))
+        .route("/trust", get(trust))
+        .route("/identity", get(identity))
+        .route("/health", get(health))
         .fallback(|| async { Problem::not_found("no such path on this node") })
         .method_not_allowed_fallback(Problem::wrong_method)
         .layer(DefaultBodyLimit::max(limits::RECORD + limits::SIGNED_OBJECT * 2))
         .with_state(public)
+}
+
+/// Nothing of a wallet's is taken or shown by a node that may have forgotten what it promised.
+async fn require_serving(
+    State(public): State<Public>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    public.context.serving()?;
+    Ok(next.run(request).await)
+}
+
+async fn health(State(public): State<Public>) -> Result<&'static str, Problem> {
+    public.context.serving()?;
+    Ok("ok")
 }
 
 async fn trust(State(public): State<Public>) -> Cbor {
@@ -127,11 +149,39 @@ async fn register(State(public): State<Public>, body: Body) -> Result<Cbor, Prob
     Ok(Cbor::of(&register))
 }
 
-async fn deny(State(public): State<Public>, body: Body) -> Result<StatusCode, Problem> {
+async fn certificate_status(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+    let status = home(&public)?.certificate_status(read::<Hash>(&body)?).await?;
+    Ok(Cbor::of(&status))
+}
+
+async fn history(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+    let history = home(&public)?.history(read::<Attested>(&body)?).await?;
+    Ok(Cbor::of(&history))
+}
+
+async fn requests(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+    let waiting = home(&public)?.requests(read::<Attested>(&body)?).await?;
+    Ok(Cbor::of(&waiting))
+}
+
+async fn answer(State(public): State<Public>, body: Body) -> Result<StatusCode, Problem> {
+    home(&public)?.answer(read::<Attested>(&body)?).await?;
+    Ok(StatusCode::OK)
+}
+
+async fn effect(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+    let effect = home(&public)?.effect(read::<Attested>(&body)?).await?;
+    Ok(Cbor::of(&effect))
+}
+
+async fn deny(State(public): State<Public>, body: Body) -> Result<Response, Problem> {
     let source =
         public.source.as_ref().ok_or_else(|| Problem::not_found("this node is no source"))?;
-    source.take_direct_deny(read::<Attested>(&body)?).await?;
-    Ok(StatusCode::OK)
+    // Whoever gets 202 may ask again with the same bytes, for 200 once witnesses have cosigned.
+    Ok(match source.take_direct_deny(read::<Attested>(&body)?).await? {
+        Some(effect) => Cbor::of(&effect).into_response(),
+        None => StatusCode::ACCEPTED.into_response(),
+    })
 }
 
 async fn record(State(public): State<Public>, body: Body) -> Result<StatusCode, Problem> {
@@ -143,6 +193,10 @@ impl From<SubmissionError> for Problem {
     fn from(error: SubmissionError) -> Self {
         match error {
             SubmissionError::Fault(fault) => fault.into(),
+            SubmissionError::Unknown(what) => Self::not_found(what),
+            SubmissionError::NotYet | SubmissionError::NotCosigned => {
+                Self::new(StatusCode::CONFLICT, "not-yet", "Not in force yet").detail(error)
+            }
             SubmissionError::Malformed(_)
             | SubmissionError::Admission(consent::AdmissionError::Envelope(_)) => {
                 Self::malformed(error)
@@ -163,6 +217,18 @@ impl From<EnrolmentRefused> for Problem {
             | EnrolmentRefused::Signed(trust::SignedError::Envelope(_)) => Self::malformed(error),
             EnrolmentRefused::NotOffered => Self::not_found("this home does not enrol citizens"),
             _ => Self::refused(error),
+        }
+    }
+}
+
+impl From<StatusError> for Problem {
+    fn from(error: StatusError) -> Self {
+        match error {
+            StatusError::Fault(fault) => fault.into(),
+            StatusError::Busy => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "busy", "Too many questions").detail(error)
+            }
+            StatusError::Unknown => Self::not_found(error),
         }
     }
 }

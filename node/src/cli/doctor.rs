@@ -103,7 +103,8 @@ fn check_store(config: &Config, findings: &mut Findings) {
 async fn check_running(config: &Config, findings: &mut Findings) {
     let client = ProviderClient::new(format!("http://{}", config.provider_listen), "");
     let finding = match client.get("/health").await {
-        Ok(answer) => Ok(answer.text()),
+        Ok(answer) if answer.status == 200 => Ok(answer.text()),
+        Ok(answer) => Err(answer.text()),
         Err(_) => Ok("it does not run now".to_owned()),
     };
     findings.note("the node itself", finding);

@@ -79,6 +79,9 @@ pub fn make_keys(config: &Config) -> anyhow::Result<CertificationRequest> {
 fn names(config: &Config) -> Vec<KeyName> {
     let mut names = vec![KeyName::Organisation, KeyName::Transport, KeyName::Log];
     names.extend(config.service_names().iter().map(KeyName::credential));
+    if config.has_role(Role::Home) {
+        names.push(KeyName::Witness);
+    }
     if config.has_role(Role::Issuer) {
         names.extend([
             KeyName::RootCa,

@@ -88,6 +88,11 @@ fn values_that_do_not_fit_together_are_refused_by_key() {
         ("title = \"給食アレルギー管理\"", "title = \"\"", "`services.title`"),
         ("/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp", "", "must end in /p2p/"),
         ("\"source\", \"recipient\"", "\"home\"", "`public_listen`: a home needs it"),
+        (
+            "log_level = \"info\"",
+            "witnesses = { off = true, cosign = 2 }",
+            "`witnesses.off`: leaves nothing",
+        ),
     ] {
         let text = complaint(from, to);
         assert!(text.contains(expected), "{text}");
@@ -136,4 +141,18 @@ fn api_keys_come_from_the_file_too() {
 fn a_file_that_is_not_there_is_named() {
     let error = Config::load(Path::new("/nowhere/node.toml")).unwrap_err();
     assert_eq!(error.to_string(), "/nowhere/node.toml: cannot be read");
+}
+
+#[test]
+fn what_is_announced_is_where_it_listens_unless_said_otherwise() {
+    let config = parse(MUNICIPALITY).unwrap();
+    assert!(!config.listen.is_empty());
+    assert_eq!(config.announced(), config.listen);
+    let announce = "announce = [\"/dns4/node.example/tcp/4001\"]\nlisten";
+    let config = parse(&MUNICIPALITY.replacen("listen", announce, 1)).unwrap();
+    assert_eq!(config.announced(), ["/dns4/node.example/tcp/4001".parse().unwrap()]);
+    let named = announce
+        .replace("/tcp/4001", "/tcp/4001/p2p/12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp");
+    let text = complaint_about(MUNICIPALITY, "\nlisten", &format!("\n{named}"));
+    assert!(text.contains("`announce`") && text.contains("added by the node"), "{text}");
 }

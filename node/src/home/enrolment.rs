@@ -21,7 +21,7 @@ use wire::{
     consent::{Attested, ExpressedBy, KeyBegin},
 };
 
-use super::{Home, register::SubmissionError};
+use super::{Home, register::SubmissionError, status};
 use crate::{
     context::Fault,
     evidence_log,
@@ -36,8 +36,6 @@ const ID_VALIDITY_MS: u64 = (5 * 365 - 1) * 24 * 3600 * 1000;
 const SERVICE_VALIDITY_MS: u64 = 2 * 365 * 24 * 3600 * 1000;
 /// Certificates begin a little before they are issued, for phones whose clock is slow.
 const BACKDATE_MS: u64 = 5 * 60 * 1000;
-/// How long after proofing the home itself begins keys of the person's pairs: one sitting.
-const FRESH_PROOFING_MS: u64 = 60 * 60 * 1000;
 
 /// What a home needs to enrol citizens.
 pub struct Desk {
@@ -52,6 +50,7 @@ pub struct Desk {
     ca_certificate: Vec<u8>,
     ca_signer: Arc<dyn Signer>,
     sealing: SealingKey,
+    fresh_proofing_ms: u64,
 }
 
 pub struct DeskParts {
@@ -65,6 +64,8 @@ pub struct DeskParts {
     pub ca_certificate: Vec<u8>,
     pub ca_signer: Arc<dyn Signer>,
     pub sealing: SealingKey,
+    /// How long after proofing the home itself begins keys of the person's pairs.
+    pub fresh_proofing_ms: u64,
 }
 
 impl Desk {
@@ -79,6 +80,7 @@ impl Desk {
             ca_certificate: parts.ca_certificate,
             ca_signer: parts.ca_signer,
             sealing: parts.sealing,
+            fresh_proofing_ms: parts.fresh_proofing_ms,
         }
     }
 
@@ -182,6 +184,7 @@ impl Home {
             tx.write(Column::Proofing, key.0, &Bytes(evidence));
             let kind = CertificateKind::Id;
             tx.log(&evidence_log::certificate_issued(kind, &row.certificate, &issuer, now));
+            status::note_issued(tx, &row.certificate);
             Ok::<_, std::convert::Infallible>(())
         });
         match committed.await? {
@@ -200,6 +203,7 @@ impl Home {
     ) -> Result<ServiceKeyReply, EnrolmentRefused> {
         let trust = self.context.live_trust()?;
         let desk = Arc::clone(self.desk()?);
+        let desk_fresh_ms = desk.fresh_proofing_ms;
         let now = self.context.now().wall;
         let (request, id) =
             trust::verify_signed::<ServiceKeyRequest>(&request, CertificateKind::Id, &trust, now)
@@ -230,7 +234,7 @@ impl Home {
         let (pair, key) = (checked.pair().clone(), *checked.key());
         self.keep_service_key(&certificate, &pair, &key).await?;
         let chain = self.desk()?.chain(certificate);
-        let fresh = now.ms_since(enrolled.proofed_at) <= FRESH_PROOFING_MS;
+        let fresh = now.ms_since(enrolled.proofed_at) < desk_fresh_ms;
         let begun = if fresh { self.begin_fresh_key(&pair, &key, &chain).await? } else { false };
         Ok(ServiceKeyReply { subject: pair.subject, chain, begun })
     }
@@ -282,6 +286,7 @@ impl Home {
             let kind = CertificateKind::Service;
             tx.log(&evidence_log::certificate_issued(kind, &row, &issuer, now));
             tx.write(Column::ServiceKeys, at, &row);
+            status::note_issued(tx, &row);
             Ok::<_, std::convert::Infallible>(())
         });
         match committed.await? {

@@ -1,8 +1,8 @@
 //! The consent register (同意台帳): what wallets hand in, and what they read back.
 
 use consent::{
-    AdmissionError, AdmittedCollapse, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, PairState,
-    PairThread, Run,
+    AdmissionError, AdmittedCollapse, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, HomeEntry,
+    PairState, PairThread, Run,
     admission::ReadDecision,
     home::{Accepted, HomeChannel, HomeError, collapse_due, in_force, in_force_for},
 };
@@ -16,7 +16,7 @@ use wire::{
     registry::MessageType,
 };
 
-use super::{Home, channels::load_channel};
+use super::{Home, channels::load_channel, status};
 use crate::{
     channel_store::{HomeChannelStore, channel_key, entry_key, subject_key},
     context::Fault,
@@ -41,8 +41,27 @@ pub enum SubmissionError {
     OutOfTime,
     #[error("the certificate is for another service id than the request names")]
     OtherCitizen,
+    #[error("{0}")]
+    Unknown(&'static str),
+    #[error("the decision is durable here and on its way; the source is not bound by it yet")]
+    NotYet,
+    #[error("the decision is durable here; too few witnesses have cosigned that yet")]
+    NotCosigned,
     #[error(transparent)]
     Fault(#[from] Fault),
+}
+
+/// Who signed a query that was checked.
+pub(super) struct SignedQuery {
+    pub key: wire::KeyHash,
+    /// Id of the signed query.
+    pub id: wire::Hash,
+}
+
+/// What was accepted, and where the evidence log says so; `None` if that was before.
+pub(super) struct Placed {
+    pub(super) accepted: Accepted,
+    log_index: Option<u64>,
 }
 
 impl From<HomeError> for SubmissionError {
@@ -65,7 +84,8 @@ impl SubmissionError {
 }
 
 impl Home {
-    /// Takes a decision: durable when this returns, then pushed to the source.
+    /// Takes a decision: when this returns it is durable, on its way to the source, and cosigned by
+    /// witnesses, or the reply says that they have not answered in time.
     pub async fn decide(&self, submission: Attested) -> Result<DecisionReply, SubmissionError> {
         let trust = self.context.live_trust()?;
         let read = ReadDecision::read(&submission, trust.network())?;
@@ -101,7 +121,7 @@ impl Home {
                     // The deny is accepted all the same; the next one tries again.
                     tracing::warn!(source = %channel.source, %error, "denies were not collapsed");
                 }
-                Ok(self.reply(&channel, &accepted)?)
+                self.reply(&channel, &accepted).await
             }
             Err(error) => self.refuse(MessageType::Decision, wire::Hash(id.0), error).await,
         }
@@ -142,12 +162,16 @@ impl Home {
         let source = pair.source.organisation();
         let message = ChannelRequest::Relay(deny);
         match self.context.ask(&source, Protocol::Channel, &message).await? {
-            ChannelReply::Relayed => {
+            ChannelReply::Relayed(effect) => {
                 let status = InForce::Acknowledged(self.context.now().wall);
-                Ok(DecisionReply { decision, seq: None, status })
+                Ok(DecisionReply { decision, seq: None, status, effect: Some(effect) })
+            }
+            ChannelReply::Durable => {
+                let status = InForce::Durable;
+                Ok(DecisionReply { decision, seq: None, status, effect: None })
             }
             ChannelReply::Refused(refusal) => Err(Fault::Refused(refusal)),
-            ChannelReply::Applied(_) | ChannelReply::Pulled(_) => Err(Fault::Protocol),
+            _ => Err(Fault::Protocol),
         }
     }
 
@@ -159,7 +183,7 @@ impl Home {
             let pair = begin.unverified().pair.clone();
             let channel = self.channel(&pair);
             return match self.accept_begin(pair, submission).await {
-                Ok(accepted) => Ok(self.reply(&channel, &accepted)?),
+                Ok(accepted) => self.reply(&channel, &accepted).await,
                 Err(error) => self.refuse(MessageType::KeyBegin, begin.id(), error).await,
             };
         }
@@ -171,11 +195,14 @@ impl Home {
             .accept(channel.clone(), move |home, store, run, now| {
                 let pair = store.pair(&subject).map_err(HomeError::from)?;
                 let end = AdmittedKeyEnd::admit(&submission, &id, &pair, &trust, now.wall)?;
-                Ok(home.accept_key_end(store, &end, run, now)?)
+                let accepted = home.accept_key_end(store, &end, run, now)?;
+                let KeyEnd { pair, key, .. } = end.end();
+                status::revoke_ended(store.tx, pair, key, now.wall).map_err(Fault::from)?;
+                Ok(accepted)
             })
             .await;
         match accepted {
-            Ok(accepted) => Ok(self.reply(&channel, &accepted)?),
+            Ok(accepted) => self.reply(&channel, &accepted).await,
             Err(error) => self.refuse(MessageType::KeyEnd, end.id(), error).await,
         }
     }
@@ -185,7 +212,7 @@ impl Home {
         &self,
         begin: KeyBegin,
         key: &wire::KeyHash,
-    ) -> Result<Option<Accepted>, SubmissionError> {
+    ) -> Result<Option<Placed>, SubmissionError> {
         let pair = begin.pair.clone();
         if self.pair_state(&self.channel(&pair), &pair.subject)?.keys.contains_key(key) {
             return Ok(None);
@@ -198,7 +225,7 @@ impl Home {
         &self,
         pair: Pair,
         submission: Attested,
-    ) -> Result<Accepted, SubmissionError> {
+    ) -> Result<Placed, SubmissionError> {
         let trust = self.context.live_trust()?;
         let channel = self.channel(&pair);
         let id = channel.clone();
@@ -213,28 +240,10 @@ impl Home {
     /// The register of one pair, for whoever holds a key certified for it.
     pub async fn register(&self, query: Attested) -> Result<PairRegister, SubmissionError> {
         let trust = self.context.live_trust()?;
+        let (query, _) =
+            self.check_query(&trust, &query, |query: &WalletQuery| (&query.pair, query.time))?;
+        let pair = &query.pair;
         let at = self.context.now();
-        let now = at.wall;
-        let (query, chain) = trust::verify_signed::<WalletQuery>(
-            &query,
-            trust::CertificateKind::Service,
-            &trust,
-            now,
-        )
-        .map_err(AdmissionError::from)?;
-        let WalletQuery { pair, time, .. } = query.message();
-        let theirs = match chain.subject() {
-            LeafSubject::Service { service, subject } => {
-                *service == pair.source && *subject == pair.subject
-            }
-            _ => false,
-        };
-        if !theirs {
-            return Err(SubmissionError::OtherCitizen);
-        }
-        if time.ms_since(now).max(now.ms_since(*time)) > QUERY_WINDOW_MS {
-            return Err(SubmissionError::OutOfTime);
-        }
         let channel = self.channel(pair);
         let state = self.pair_state(&channel, &pair.subject)?;
         let read = self.context.committer.read();
@@ -245,7 +254,7 @@ impl Home {
             .unwrap_or_default();
         let mut entries = Vec::with_capacity(thread.seqs.len());
         for seq in thread.seqs {
-            let row: consent::HomeEntry = read
+            let row: HomeEntry = read
                 .read(Column::HomeEntries, &entry_key(&channel, seq))
                 .map_err(Fault::from)?
                 .ok_or(Fault::Channel(consent::StoreFault(format!("entry {seq} is missing"))))?;
@@ -265,11 +274,43 @@ impl Home {
         Ok(stored.unwrap_or_else(new))
     }
 
-    fn channel(&self, pair: &Pair) -> ChannelId {
+    /// Checks something signed by a key certified for the pair that it names, made just now.
+    pub(super) fn check_query<M: wire::Message>(
+        &self,
+        trust: &trust::Trust,
+        query: &Attested,
+        names: impl Fn(&M) -> (&Pair, wire::Timestamp),
+    ) -> Result<(M, SignedQuery), SubmissionError> {
+        let now = self.context.now().wall;
+        let kind = trust::CertificateKind::Service;
+        let (query, chain) =
+            trust::verify_signed::<M>(query, kind, trust, now).map_err(AdmissionError::from)?;
+        let signed = SignedQuery { key: chain.key(), id: query.id() };
+        let (pair, time) = names(query.message());
+        let theirs = match chain.subject() {
+            LeafSubject::Service { service, subject } => {
+                *service == pair.source && *subject == pair.subject
+            }
+            _ => false,
+        };
+        if !theirs {
+            return Err(SubmissionError::OtherCitizen);
+        }
+        if time.ms_since(now).max(now.ms_since(time)) > QUERY_WINDOW_MS {
+            return Err(SubmissionError::OutOfTime);
+        }
+        Ok((query.into_message(), signed))
+    }
+
+    pub(super) fn channel(&self, pair: &Pair) -> ChannelId {
         ChannelId { home: self.context.organisation.clone(), source: pair.source.clone() }
     }
 
-    fn pair_state(&self, channel: &ChannelId, subject: &ServiceId) -> Result<PairState, Fault> {
+    pub(super) fn pair_state(
+        &self,
+        channel: &ChannelId,
+        subject: &ServiceId,
+    ) -> Result<PairState, Fault> {
         let read = self.context.committer.read();
         Ok(read.read(Column::HomePairs, &subject_key(channel, subject))?.unwrap_or_default())
     }
@@ -286,7 +327,7 @@ impl Home {
         ) -> Result<Accepted, SubmissionError>
         + Send
         + 'static,
-    ) -> Result<Accepted, SubmissionError> {
+    ) -> Result<Placed, SubmissionError> {
         let network = *self.context.trust().network();
         let (id, run) = (channel.clone(), self.run);
         let accepted = self
@@ -296,11 +337,10 @@ impl Home {
                 let now = tx.now();
                 let mut store = HomeChannelStore { tx, channel: id.clone() };
                 let accepted = job(&mut home, &mut store, &run, now)?;
-                if !accepted.known {
-                    tx.log(&evidence_log::accepted(&id, &accepted.entry, now.wall));
-                    tx.hurry_checkpoint();
-                }
-                Ok::<_, SubmissionError>(accepted)
+                let record = evidence_log::accepted(&id, &accepted.entry, now.wall);
+                let log_index = (!accepted.known).then(|| tx.log(&record));
+                tx.hurry_checkpoint();
+                Ok::<_, SubmissionError>(Placed { accepted, log_index })
             })
             .await??;
         self.pusher.wake(&channel);
@@ -324,13 +364,30 @@ impl Home {
         Err(error)
     }
 
-    fn reply(&self, channel: &ChannelId, accepted: &Accepted) -> Result<DecisionReply, Fault> {
-        let entry = &accepted.entry;
-        let id = entry.decision.unwrap_or(wire::DecisionId(entry.entry.hash().0));
+    /// Whether an entry is in force, as this home knows it: the one answer of replies and receipts.
+    pub(super) fn standing(
+        &self,
+        channel: &ChannelId,
+        entry: &HomeEntry,
+    ) -> Result<InForce, Fault> {
         let home = self.home_channel(&*self.context.committer.read(), channel)?;
         let state = self.pair_state(channel, &entry.entry.subject)?;
         let status = in_force(entry, &home, &self.run, self.context.now());
-        let status = in_force_for(&state, &channel.home, status);
-        Ok(DecisionReply { decision: id, seq: Some(entry.entry.seq), status })
+        Ok(in_force_for(&state, &channel.home, status))
+    }
+
+    /// The push is under way: only the acknowledgement waits for witnesses.
+    async fn reply(
+        &self,
+        channel: &ChannelId,
+        placed: &Placed,
+    ) -> Result<DecisionReply, SubmissionError> {
+        let entry = &placed.accepted.entry;
+        let id = entry.decision.unwrap_or(wire::DecisionId(entry.entry.hash().0));
+        let status = match self.context.cosigned(self.context.covering(placed.log_index)?).await {
+            true => self.standing(channel, entry)?,
+            false => InForce::Durable,
+        };
+        Ok(DecisionReply { decision: id, seq: Some(entry.entry.seq), status, effect: None })
     }
 }

@@ -17,6 +17,8 @@ pub enum Protocol {
     Channel,
     /// [`wire::exchange::ExchangeMessage`] → [`wire::exchange::ExchangeReply`].
     Exchange,
+    /// [`wire::witness::WitnessRequest`] → [`wire::witness::WitnessReply`].
+    Witness,
 }
 
 /// All protocols. Version numbers are part of the name: another version is another protocol.
@@ -28,11 +30,12 @@ pub(super) enum WireProtocol {
 }
 
 impl WireProtocol {
-    pub(super) const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 5] = [
         Self::Hello,
         Self::Directory,
         Self::Application(Protocol::Channel),
         Self::Application(Protocol::Exchange),
+        Self::Application(Protocol::Witness),
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -41,6 +44,7 @@ impl WireProtocol {
             Self::Directory => "/mebuku/directory/1",
             Self::Application(Protocol::Channel) => "/mebuku/channel/1",
             Self::Application(Protocol::Exchange) => "/mebuku/exchange/1",
+            Self::Application(Protocol::Witness) => "/mebuku/witness/1",
         }
     }
 
@@ -51,6 +55,7 @@ impl WireProtocol {
             Self::Directory => limits::DIRECTORY_REQUEST_FRAME,
             Self::Application(Protocol::Channel) => sizes::FRAME,
             Self::Application(Protocol::Exchange) => sizes::EXCHANGE_REQUEST_FRAME,
+            Self::Application(Protocol::Witness) => sizes::WITNESS_FRAME,
         }
     }
 
@@ -58,6 +63,7 @@ impl WireProtocol {
     pub(super) const fn reply_limit(self) -> usize {
         match self {
             Self::Hello | Self::Directory => sizes::HELLO_FRAME,
+            Self::Application(Protocol::Witness) => sizes::WITNESS_FRAME,
             Self::Application(_) => sizes::FRAME,
         }
     }
@@ -77,7 +83,7 @@ impl Offer {
     pub(super) const ALL: Self = Self(&WireProtocol::ALL);
 
     pub(super) const fn only(protocol: WireProtocol) -> Self {
-        let [hello, directory, channel, exchange] = WireProtocol::ALL.as_slice() else {
+        let [hello, directory, channel, exchange, witness] = WireProtocol::ALL.as_slice() else {
             unreachable!()
         };
         Self(std::slice::from_ref(match protocol {
@@ -85,6 +91,7 @@ impl Offer {
             WireProtocol::Directory => directory,
             WireProtocol::Application(Protocol::Channel) => channel,
             WireProtocol::Application(Protocol::Exchange) => exchange,
+            WireProtocol::Application(Protocol::Witness) => witness,
         }))
     }
 }

@@ -211,7 +211,7 @@ impl Channels {
                 }
                 return Err(Fault::Refused(refusal));
             }
-            ChannelReply::Applied(_) | ChannelReply::Relayed => return Err(Fault::Protocol),
+            _ => return Err(Fault::Protocol),
         };
         let home = context.network()?.member(&channel.id.home).await?;
         let trust = context.live_trust()?;
@@ -296,7 +296,7 @@ impl Channels {
                 let now = tx.now();
                 let mut store = SourceChannelStore { tx, channel: channel.clone() };
                 let outcome =
-                    state.apply(&mut store, &entries, statement.message(), &trust, now)?;
+                    state.apply(&mut store, &entries, statement.message(), &*trust, now)?;
                 state.reported(&mut store, &reported);
                 let tx = store.tx;
                 for entry in &outcome {

@@ -7,14 +7,15 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use consent::{
     PairState, UseCount,
     lease::{Lease, NoLease},
+    notices::{Attempt, AttemptOutcome},
 };
 use exchange::{
-    Authentic, Committed, Declined, Evaluated, Prepared, Previous, Received, ReceivedReceipt,
-    Record, Resend, View, padded_delay,
-    source::{ChannelView, PairView, REFUSAL_STEP_MS, Released},
+    Authentic, Committed, Declined, Evaluated, Prepared, PresentConsent, Previous, Received,
+    ReceivedReceipt, Record, Resend, View, padded_delay,
+    source::{ChannelView, PairView, PresentConsentError, REFUSAL_STEP_MS, Released, claimed_pair},
 };
 use serde::{Deserialize, Serialize};
-use trust::member::Member;
+use trust::{Trust, member::Member};
 use wire::{
     Bytes, DecisionId, ItemType, Nonce, Now, ServiceId, ServiceName,
     channel::ChannelId,
@@ -23,7 +24,7 @@ use wire::{
     ids::Pair,
 };
 
-use super::{Source, channels, records};
+use super::{Source, channels, notices, records};
 use crate::{
     channel_store::{links_prefix, source_pair},
     context::Fault,
@@ -54,6 +55,13 @@ pub fn release_key(recipient: &ServiceName, id: &Nonce) -> Key {
     Key::new().text(recipient).fixed(&id.0)
 }
 
+/// An authentic request, with the present-consent that it carries.
+#[derive(Clone)]
+struct Asked {
+    request: Authentic,
+    present: Option<Arc<PresentConsent>>,
+}
+
 /// Everything a view borrows, read from one consistent state of the store.
 struct Facts {
     pair: Option<(ServiceId, PairState)>,
@@ -61,6 +69,7 @@ struct Facts {
     lease: Result<Lease, NoLease>,
     previous: Option<StoredRelease>,
     channel: Option<(ChannelId, wire::channel::ChannelHead)>,
+    present: Option<Arc<PresentConsent>>,
     now: Now,
 }
 
@@ -77,7 +86,7 @@ impl Facts {
                 }),
             }),
             uses: &self.uses,
-            present: None,
+            present: self.present.as_deref(),
             previous: self.previous.as_ref().map(|stored| Previous {
                 released: &stored.released,
                 presentation: &stored.presentation,
@@ -136,11 +145,21 @@ impl Source {
                 return ExchangeReply::Rejected(rejection);
             }
         };
-        if request.request().present_consent.is_some() {
+        let present = match self.present(&request, &trust) {
+            Ok(Ok(present)) => present,
             // To leave it out and evaluate the rest would answer another question.
-            tracing::info!(recipient = %from.organisation, "a present-consent is not served yet");
-            return ExchangeReply::Rejected(Rejection::Malformed);
-        }
+            Ok(Err(error)) => {
+                tracing::info!(recipient = %from.organisation, %error, "a present-consent does not hold");
+                return self
+                    .refuse(&request, error.code(), ExchangeReply::NotPermitted, None)
+                    .await;
+            }
+            Err(fault) => {
+                tracing::error!(%fault, "a request could not be answered");
+                return ExchangeReply::Rejected(Rejection::Unavailable);
+            }
+        };
+        let request = Asked { request, present };
         let mut released = self.release(&request).await;
         for _ in 1..EVALUATIONS {
             // Another permit stands now than the one the presentation cites: from the start again.
@@ -162,16 +181,18 @@ impl Source {
     /// Evaluate, fetch, sign, and evaluate again inside the durable write.
     async fn release(
         self: &Arc<Self>,
-        request: &Authentic,
+        request: &Asked,
     ) -> Result<Result<Committed, Declined>, Fault> {
         let facts = self.facts(&*self.context.committer.read(), request, self.context.now())?;
-        let evaluated = request.evaluate(&facts.view());
+        let evaluated = request.request.evaluate(&facts.view());
         let allowed = match evaluated {
             Ok(Evaluated::Fetch(allowed)) => allowed,
-            Ok(Evaluated::Resend(resend)) => return self.commit_resend(resend).await,
+            Ok(Evaluated::Resend(resend)) => {
+                return self.commit_resend(request.clone(), resend).await;
+            }
             Err(declined) => return Ok(Err(declined)),
         };
-        let source = request.request().source.clone();
+        let source = request.request.request().source.clone();
         let records = self.fetch(&source, allowed.subject(), allowed.leaves())?;
         let Some(credential) = self.credentials.get(&source) else {
             tracing::error!(service = %source, "no credential key for this service");
@@ -185,7 +206,7 @@ impl Source {
             Ok::<_, exchange::PrepareError>(unsigned.sign(&*signer))
         });
         match prepared.await.map_err(|_| Fault::Failed)? {
-            Ok(prepared) => self.commit_release(prepared?).await,
+            Ok(prepared) => self.commit_release(request.clone(), prepared?).await,
             Err(exchange::PrepareError::Declined(declined)) => Ok(Err(declined)),
             Err(error) => {
                 tracing::error!(%error, "a presentation could not be made");
@@ -196,17 +217,21 @@ impl Source {
 
     async fn commit_release(
         self: &Arc<Self>,
+        request: Asked,
         prepared: Prepared,
     ) -> Result<Result<Committed, Declined>, Fault> {
         let source = Arc::clone(self);
-        self.committed(move |tx| {
-            let request = prepared.request().clone();
+        let salt = Nonce(self.context.entropy.array());
+        let committed = self.committed(move |tx| {
             let facts = source.facts(tx, &request, tx.now())?;
+            let request = request.request;
             let committed = match prepared.commit(&facts.view()) {
                 Ok(committed) => committed,
                 Err(declined) => return Ok(Err(declined)),
             };
             if let Some(write) = committed.write() {
+                let release = &write.released.release;
+                notices::note(tx, &release.channel, released(release, request.request()), salt)?;
                 let record =
                     evidence::record::Record::new(&write.released.release, write.released.time);
                 let log_index = tx.log(&record);
@@ -227,17 +252,24 @@ impl Source {
                 tx.write(Column::ReleaseIds, request.id().0, &(&asked.recipient, asked.id));
             }
             Ok(Ok(committed))
-        })
-        .await
+        });
+        let committed = committed.await;
+        if let Ok(Ok(committed)) = &committed
+            && let Some(write) = committed.write()
+        {
+            self.notices.wake(&write.released.release.channel);
+        }
+        committed
     }
 
     async fn commit_resend(
         self: &Arc<Self>,
+        request: Asked,
         resend: Resend,
     ) -> Result<Result<Committed, Declined>, Fault> {
         let source = Arc::clone(self);
         self.committed(move |tx| {
-            let facts = source.facts(tx, resend.request(), tx.now())?;
+            let facts = source.facts(tx, &request, tx.now())?;
             Ok(resend.commit(&facts.view()))
         })
         .await
@@ -254,7 +286,7 @@ impl Source {
     }
 
     /// The last look at consent, lease and time, then the bytes may leave.
-    async fn send(self: &Arc<Self>, request: &Authentic, committed: Committed) -> ExchangeReply {
+    async fn send(self: &Arc<Self>, request: &Asked, committed: Committed) -> ExchangeReply {
         let is_new = committed.write().is_some();
         let facts = self.facts(&*self.context.committer.read(), request, self.context.now());
         let sent = match &facts {
@@ -286,7 +318,7 @@ impl Source {
     }
 
     /// Logs the exact reason; the wire hears none.
-    async fn decline(&self, request: &Authentic, declined: Declined) -> ExchangeReply {
+    async fn decline(&self, request: &Asked, declined: Declined) -> ExchangeReply {
         let code = match &declined {
             Declined::Refused(refused) => refused.code(),
             Declined::IdReused => "id-reused",
@@ -294,26 +326,97 @@ impl Source {
             Declined::Changed => "changed",
             Declined::Damaged => "damaged",
         };
+        let subject = request.present.as_ref().map(|present| present.subject());
+        self.refuse(&request.request, code, declined.reply(), subject).await
+    }
+
+    /// `subject`: whom the request is about, where a present-consent that holds says so.
+    async fn refuse(
+        &self,
+        request: &Authentic,
+        code: &'static str,
+        reply: ExchangeReply,
+        subject: Option<ServiceId>,
+    ) -> ExchangeReply {
         self.context.metrics.refusals.with_label_values(&[code]).inc();
         let asked = request.request();
         tracing::info!(recipient = %asked.recipient, source = %asked.source, reason = code, "refused");
         let now = self.context.now().wall;
-        let pair = self.linked(&*self.context.committer.read(), asked, now).ok().flatten();
-        let pair = pair.map(|subject| Pair { source: asked.source.clone(), subject });
+        let linked = || self.linked(&*self.context.committer.read(), asked, now).ok().flatten();
+        let subject = subject.or_else(linked);
+        let pair = subject.map(|subject| Pair { source: asked.source.clone(), subject });
         let record = evidence_log::refusal(request, pair, code, self.context.now().wall);
-        if let Err(fault) = self.context.log(record).await {
+        if let Err(fault) =
+            self.log_refusal(record, subject.map(|subject| (subject, asked, code))).await
+        {
             tracing::error!(%fault, "a refusal could not be logged");
             return ExchangeReply::Rejected(Rejection::Unavailable);
         }
-        declined.reply()
+        reply
+    }
+
+    /// The present-consent that a request carries, admitted; `None` if it carries none.
+    #[allow(clippy::type_complexity)] // a fault of ours, a verdict, and what there is to say
+    fn present(
+        &self,
+        request: &Authentic,
+        trust: &Trust,
+    ) -> Result<Result<Option<Arc<PresentConsent>>, PresentConsentError>, StoreError> {
+        if request.request().present_consent.is_none() {
+            return Ok(Ok(None));
+        }
+        let claimed = match claimed_pair(request, trust.network()) {
+            Ok(claimed) => claimed,
+            Err(error) => return Ok(Err(error)),
+        };
+        let read = self.context.committer.read();
+        let state = source_pair(&*read, &request.request().source, &claimed.subject)?;
+        let now = self.context.now().wall;
+        let admitted = PresentConsent::admit(request, &state, trust, self.status_age_ms, now);
+        Ok(admitted.map(|present| Some(Arc::new(present))))
+    }
+
+    /// Logs a refusal, and owes its notice to the home of the citizen, if they are known.
+    async fn log_refusal(
+        &self,
+        record: evidence::record::Record,
+        about: Option<(ServiceId, &Request, &'static str)>,
+    ) -> Result<(), Fault> {
+        let salt = Nonce(self.context.entropy.array());
+        let notice = about.and_then(|(subject, asked, code)| {
+            let outcome = AttemptOutcome::Refused(code.parse().ok()?);
+            let attempt = Attempt {
+                subject,
+                recipient: asked.recipient.clone(),
+                items: asked.items.clone(),
+                purpose: asked.purpose.clone(),
+                outcome,
+            };
+            Some((asked.source.clone(), attempt))
+        });
+        let logged = self.context.commit(move |tx| {
+            tx.log(&record);
+            let Some((source, attempt)) = notice else { return Ok::<_, StoreError>(None) };
+            let Some(home) = source_pair(tx, &source, &attempt.subject)?.home else {
+                return Ok(None);
+            };
+            let channel = ChannelId { home, source };
+            notices::note(tx, &channel, attempt, salt)?;
+            Ok(Some(channel))
+        });
+        if let Some(channel) = logged.await?? {
+            self.notices.wake(&channel);
+        }
+        Ok(())
     }
 
     fn facts(
         &self,
         read: &(impl Read + ?Sized),
-        request: &Authentic,
+        request: &Asked,
         now: Now,
     ) -> Result<Facts, StoreError> {
+        let Asked { request, present } = request;
         let asked = request.request();
         let (recipient, id) = request.idempotency_key();
         let previous = read.read(Column::Releases, &release_key(recipient, &id))?;
@@ -323,9 +426,14 @@ impl Source {
             lease: Err(NoLease::Never),
             previous,
             channel: None,
+            present: present.clone(),
             now,
         };
-        let Some(subject) = self.linked(read, asked, now.wall)? else { return Ok(facts) };
+        let subject = match present {
+            Some(present) => self.claimed(read, asked, present, now.wall)?,
+            None => self.linked(read, asked, now.wall)?,
+        };
+        let Some(subject) = subject else { return Ok(facts) };
         let pair = source_pair(read, &asked.source, &subject)?;
         for (permit, standing) in &pair.permits {
             if standing.permit.uses != wire::consent::Uses::Unlimited
@@ -333,6 +441,12 @@ impl Source {
             {
                 facts.uses.insert(*permit, uses);
             }
+        }
+        // Nothing else says that this permit is spent: it stands in no channel.
+        if let Some(present) = present
+            && let Some(uses) = read.read(Column::Uses, &present.id().0)?
+        {
+            facts.uses.insert(present.id(), uses);
         }
         if let Some(home) = &pair.home {
             let id = ChannelId { home: home.clone(), source: asked.source.clone() };
@@ -345,6 +459,27 @@ impl Source {
         }
         facts.pair = Some((subject, pair));
         Ok(facts)
+    }
+
+    /// Whom a present-consent says the request is about, unless another citizen's permit opens that
+    /// very id: then a CA attested what is not so, and better no record than another person's.
+    fn claimed(
+        &self,
+        read: &(impl Read + ?Sized),
+        asked: &Request,
+        present: &PresentConsent,
+        at: wire::Timestamp,
+    ) -> Result<Option<ServiceId>, StoreError> {
+        let prefix = links_prefix(&asked.recipient, &asked.subject, &asked.source);
+        let linked =
+            read.scan_values::<ServiceId>(Column::SourceLinks, &Scan::prefix(&prefix, LINKS))?;
+        for (_, other) in &linked {
+            if *other != present.subject() && opens(read, asked, other, at)? {
+                tracing::error!(recipient = %asked.recipient, "several citizens are linked to one id: refused");
+                return Ok(None);
+            }
+        }
+        Ok(if linked.len() < LINKS { Some(present.subject()) } else { None })
     }
 
     /// Whom the recipient means. Several pairs may be linked to the id, through a CA that attests
@@ -365,13 +500,7 @@ impl Source {
         }
         let mut opened = Vec::new();
         for subject in &subjects {
-            let pair = source_pair(read, &asked.source, subject)?;
-            let opens = pair.permits.iter().any(|(id, standing)| {
-                standing.permit.recipient_subject == asked.subject
-                    && standing.scope.recipient == Recipient::Service(asked.recipient.clone())
-                    && pair.key_stands(id, standing, at).is_ok()
-            });
-            if opens {
+            if opens(read, asked, subject, at)? {
                 opened.push(*subject);
             }
         }
@@ -391,9 +520,9 @@ impl Source {
         let read = self.context.committer.read();
         let mut found = BTreeMap::new();
         for (item, _) in leaves {
-            if let Some(json) = records::record(&*read, source, subject, item)? {
-                let record = Record::from_json(&json).map_err(|_| Fault::Protocol)?;
-                found.insert(item.clone(), record);
+            if let Some(held) = records::record(&*read, source, subject, item)? {
+                let record = Record::from_json(&held.content).map_err(|_| Fault::Protocol)?;
+                found.insert(item.clone(), record.about(held.about));
             }
         }
         Ok(found)
@@ -444,6 +573,35 @@ impl Source {
             Ok(Ok(Err(rejection))) => ExchangeReply::Rejected(rejection),
             Ok(Err(_)) | Err(_) => ExchangeReply::Rejected(Rejection::Unavailable),
         }
+    }
+}
+
+/// Whether a standing permit of a citizen opens to the recipient's id that is asked about.
+fn opens(
+    read: &(impl Read + ?Sized),
+    asked: &Request,
+    subject: &ServiceId,
+    at: wire::Timestamp,
+) -> Result<bool, StoreError> {
+    let pair = source_pair(read, &asked.source, subject)?;
+    Ok(pair.permits.iter().any(|(id, standing)| {
+        standing.permit.recipient_subject == asked.subject
+            && standing.scope.recipient == Recipient::Service(asked.recipient.clone())
+            && pair.key_stands(id, standing, at).is_ok()
+    }))
+}
+
+/// What the citizen's home hears of a release.
+fn released(release: &evidence::record::Release, asked: &Request) -> Attempt {
+    Attempt {
+        subject: release.pair.subject,
+        recipient: release.recipient.clone(),
+        items: release.items.clone(),
+        purpose: asked.purpose.clone(),
+        outcome: AttemptOutcome::Released {
+            request: release.request_id,
+            permits: release.permits.clone(),
+        },
     }
 }
 

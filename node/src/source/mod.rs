@@ -3,6 +3,7 @@
 
 pub mod channels;
 pub mod exchange;
+mod notices;
 pub mod records;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -11,15 +12,17 @@ use consent::{admission::ReadDecision, source::accept_direct_deny};
 use serde::Serialize;
 use trust::member::Member;
 use wire::{
-    Bytes, Hash, Nonce, OrganisationId, ServiceName, Signer, Timestamp,
+    Bytes, DecisionId, Hash, Nonce, OrganisationId, ServiceName, Signer, Timestamp,
     channel::{ChannelId, ChannelRefusal, ChannelReply, ChannelRequest},
     consent::Attested,
+    notice::{Effect, EffectHow},
     registry::MessageType,
 };
 
 use crate::{
-    channel_store::{SourceChannelStore, source_pair},
+    channel_store::{SourceChannelStore, source_pair, store_fault},
     context::{Context, Fault},
+    courier::Courier,
     evidence_log,
     home::register::SubmissionError,
     rate::RateLimit,
@@ -28,6 +31,7 @@ use crate::{
 
 pub use channels::Channels;
 pub use exchange::{StoredRelease, release_key};
+use notices::NoticesOwed;
 
 /// The key that signs one service's credentials, and its chain.
 pub struct CredentialKey {
@@ -41,6 +45,10 @@ pub struct Source {
     credentials: BTreeMap<ServiceName, CredentialKey>,
     /// How many exchange messages each member may send.
     rate: RateLimit<OrganisationId>,
+    /// Notices on their way to the citizens' homes.
+    notices: Arc<Courier<NoticesOwed>>,
+    /// How old the certificate status of a present-consent may be.
+    status_age_ms: u64,
 }
 
 /// More than a large hospital asks in an emergency, and no more than one core signs.
@@ -65,14 +73,17 @@ impl Source {
     pub fn new(
         context: Arc<Context>,
         credentials: BTreeMap<ServiceName, CredentialKey>,
+        status_age_ms: u64,
     ) -> Arc<Self> {
         let channels = Channels::new(Arc::clone(&context));
         let rate = RateLimit::new(MESSAGES_PER_SECOND, 2 * MESSAGES_PER_SECOND);
-        Arc::new(Self { context, channels, credentials, rate })
+        let notices = notices::courier(&context);
+        Arc::new(Self { context, channels, credentials, rate, notices, status_age_ms })
     }
 
-    pub fn start(&self) {
+    pub fn start(&self) -> Result<(), Fault> {
         self.channels.start();
+        notices::resume(&self.notices, &self.context)
     }
 
     /// Channel messages that are for a source.
@@ -80,19 +91,24 @@ impl Source {
         match message {
             ChannelRequest::Push(push) => self.channels.take_push(from, push).await,
             ChannelRequest::Relay(deny) => match self.take_direct_deny(deny).await {
-                Ok(()) => ChannelReply::Relayed,
+                Ok(Some(effect)) => ChannelReply::Relayed(effect),
+                Ok(None) => ChannelReply::Durable,
                 Err(SubmissionError::Fault(_)) => {
                     ChannelReply::Refused(ChannelRefusal::Unavailable)
                 }
                 Err(_) => ChannelReply::Refused(ChannelRefusal::Malformed),
             },
-            ChannelRequest::Pull(_) => ChannelReply::Refused(ChannelRefusal::NotMine),
+            _ => ChannelReply::Refused(ChannelRefusal::NotMine),
         }
     }
 
     /// A deny that a wallet handed straight in, or a municipal node relayed: when this returns it is
-    /// durable, and no evaluation from before it can commit a release any more.
-    pub async fn take_direct_deny(&self, submission: Attested) -> Result<(), SubmissionError> {
+    /// durable, and no evaluation from before it can commit a release any more. Gives the signed
+    /// receipt (発効証明) of that; `None` if too few witnesses have cosigned it in time.
+    pub async fn take_direct_deny(
+        &self,
+        submission: Attested,
+    ) -> Result<Option<Attested>, SubmissionError> {
         let context = &self.context;
         let trust = context.live_trust()?;
         let read = ReadDecision::read(&submission, trust.network())?;
@@ -117,29 +133,47 @@ impl Source {
                 return Err(error.into());
             }
         };
+        let decision = DecisionId::from(Hash(id.0));
         // It goes to the pair's home with the next pull, as soon as there is one.
-        let home = state.home.clone().unwrap_or_else(|| context.organisation.clone());
-        let channel = ChannelId { home, source: pair.source };
+        let known = state.home.clone();
+        let home = known.clone().unwrap_or_else(|| context.organisation.clone());
+        let channel = ChannelId { home, source: pair.source.clone() };
         let id = channel.clone();
         let taken = context
             .commit(move |tx| {
                 let now = tx.wall();
                 let mut store = SourceChannelStore { tx, channel: id.clone() };
                 let new = accept_direct_deny(&mut store, &deny)?;
-                if new {
+                store.tx.hurry_checkpoint();
+                let index = new.then(|| {
                     let entry = direct_entry(&deny, now);
                     let accepted = evidence::record::EntryAccepted::new(&id, &entry);
-                    store.tx.log(&evidence::record::Record::new(&accepted, now));
-                    store.tx.hurry_checkpoint();
-                }
-                Ok::<_, consent::StoreFault>(())
+                    store.tx.log(&evidence::record::Record::new(&accepted, now))
+                });
+                let known = store.tx.read(Column::Effects, &decision.0).map_err(store_fault)?;
+                let since = known.unwrap_or(now);
+                store.tx.write(Column::Effects, decision.0, &since);
+                Ok::<(Timestamp, Option<u64>), consent::StoreFault>((since, index))
             })
             .await?;
-        taken.map_err(Fault::from)?;
+        let (since, index) = taken.map_err(Fault::from)?;
         if let Some(channel) = self.channels.channel(&channel) {
             channel.pull_now(self.context.now());
         }
-        Ok(())
+        if !context.cosigned(context.covering(index)?).await {
+            return Ok(None);
+        }
+        let effect = Effect {
+            decision,
+            pair,
+            channel: known.map(|_| channel),
+            seq: None,
+            how: EffectHow::AtSource,
+            since,
+            time: context.now().wall,
+            present_consent_excepted: false,
+        };
+        Ok(Some(context.attest(effect).await?))
     }
 
     /// A page of what was released, in the order of request ids.

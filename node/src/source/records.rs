@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use consent::vocabulary;
+use serde::{Deserialize, Serialize};
 use trust::{CertificateKind, LeafSubject};
 use wire::{
-    Bytes, ItemType, ServiceId, ServiceName, citizen::RecordSubmission, consent::Attested, limits,
-    registry::MessageType,
+    Bytes, ItemType, ServiceId, ServiceName, Timestamp, citizen::RecordSubmission,
+    consent::Attested, limits, registry::MessageType,
 };
 
 use crate::{
@@ -37,17 +38,27 @@ pub enum RecordError {
     Fault(#[from] Fault),
 }
 
+/// A record as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoredRecord {
+    /// The JSON text that was put in.
+    pub content: Bytes,
+    /// The time that it is about; without one, a permit with a window never shows it.
+    pub about: Option<Timestamp>,
+}
+
 pub fn record_key(service: &ServiceName, subject: &ServiceId, item: &ItemType) -> Key {
     Key::new().text(service).fixed(&subject.0).text(item)
 }
 
-/// One record, as the JSON text that was put in.
+/// One record, as it was put in.
 pub fn record(
     read: &(impl Read + ?Sized),
     service: &ServiceName,
     subject: &ServiceId,
     item: &ItemType,
-) -> Result<Option<Bytes>, StoreError> {
+) -> Result<Option<StoredRecord>, StoreError> {
     read.read(Column::Records, &record_key(service, subject, item))
 }
 
@@ -58,6 +69,7 @@ pub async fn put(
     subject: ServiceId,
     item: ItemType,
     content: Vec<u8>,
+    about: Option<Timestamp>,
 ) -> Result<(), RecordError> {
     if !context.owns(&service) {
         return Err(RecordError::UnknownService);
@@ -70,9 +82,10 @@ pub async fn put(
     }
     serde_json::from_slice::<serde::de::IgnoredAny>(&content).map_err(|_| RecordError::NotJson)?;
     let hash = wire::sha256(&content);
+    let record = StoredRecord { content: Bytes(content), about };
     let committed = context
         .commit(move |tx| {
-            tx.write(Column::Records, record_key(&service, &subject, &item), &Bytes(content));
+            tx.write(Column::Records, record_key(&service, &subject, &item), &record);
             let now = tx.wall();
             tx.log(&evidence_log::record_stored(&service, &subject, &item, &hash, now));
             Ok::<_, std::convert::Infallible>(())
@@ -118,5 +131,5 @@ pub async fn submit(context: &Arc<Context>, submission: Attested) -> Result<(), 
     if time.ms_since(now).max(now.ms_since(time)) > QUERY_WINDOW_MS {
         return Err(RecordError::OutOfTime);
     }
-    put(context, pair.source, pair.subject, item, content.0).await
+    put(context, pair.source, pair.subject, item, content.0, Some(time)).await
 }

@@ -75,7 +75,8 @@ columns! {
     /// Source: the leases that releases cite. Key: id of the signed grant. Value: signed `Grant`.
     Grants = "grants",
 
-    /// The node's own record store. Key: `text` service, service id, `text` item. Value: the data.
+    /// The node's own record store. Key: `text` service, service id, `text` item. Value:
+    /// `source::records::StoredRecord`.
     Records = "records",
     /// Recipient: receipts that the source has not noted yet. Key: request id. Value: source service
     /// and `wire::exchange::Receipt`.
@@ -91,6 +92,38 @@ columns! {
     /// Source: how often a permit was used. Key: decision id of the permit. Value:
     /// `consent::UseCount`.
     Uses = "uses",
+
+    /// Source: where a channel's notices stand. Key: channel. Value: `consent::notices::Outbox`.
+    NoticeStates = "notice-states",
+    /// Source: notices that the home has not got. Key: channel, `u64` seq. Value:
+    /// `wire::notice::Notice`.
+    NoticeOutbox = "notice-outbox",
+    /// Source: refusals among them that may still be counted up. Key: channel, service id, `text`
+    /// recipient service, hash of what was refused and why. Value: `u64` seq.
+    NoticeOpen = "notice-open",
+    /// Source: since when a deny that was handed straight in is in force. Key: decision id. Value:
+    /// `wire::Timestamp`.
+    Effects = "effects",
+    /// Home: what happened to its citizens at sources. Key: channel, service id, `u64` seq. Value:
+    /// `home::notices::StoredNotice`.
+    Notices = "notices",
+    /// Home: the batches in which notices came, as the sources signed them. Key: channel, `u64` seq
+    /// of the first. Value: `home::notices::StoredBatch`.
+    NoticeBatches = "notice-batches",
+    /// Home: consent requests of its citizens. Key: `text` recipient service, service id there, the
+    /// request's id (chosen by the recipient). Value: `home::asking::StoredAsk`.
+    ConsentAsks = "consent-asks",
+    /// Home: answers that a recipient has not got. Key: `text` recipient organisation, id of the
+    /// signed request. Value: `wire::consent::Attested`.
+    ConsentAnswerOutbox = "consent-answer-outbox",
+    /// Recipient: consent requests it made. Key: request id. Value:
+    /// `recipient::asking::StoredConsentRequest`.
+    ConsentRequests = "consent-requests",
+    /// Recipient: where a consent request is by what was signed. Key: id of the signed request.
+    /// Value: the request's id.
+    ConsentRequestIds = "consent-request-ids",
+    /// Recipient: those that a home has not got. Key: `text` home, request id. Value: the request id.
+    ConsentRequestOutbox = "consent-request-outbox",
 
     /// Evidence log: the records, which may be erased. Key: `u64` index. Value: record and salt.
     LogRecords = "log-records",
@@ -116,6 +149,17 @@ columns! {
     /// Certificates issued here. Key: `bytes` serial. Value: certificate and status.
     Certificates = "certificates",
 
+    /// Issuer: how the certificates of this CA stand. Key: SHA-256 of the leaf's DER. Value:
+    /// `home::status::CertificateRow`.
+    CertificateStanding = "certificate-standing",
+
+    /// Witness: the last checkpoint cosigned of each log. Key: `text` origin. Value:
+    /// `witness::Witnessed`.
+    Witnessed = "witnessed",
+    /// Witness: what a log signed that does not go with what it signed before, both. Key: `text`
+    /// origin, `u64` size and root of the later one. Value: `witness::Fork`.
+    Forks = "forks",
+
     /// Nodes known here. Key: `text` organisation. Value: `wire::membership::NodeIdentity`.
     Directory = "directory",
 }
@@ -134,8 +178,11 @@ mod tests {
     /// taken away.
     const NAMES: &str = "meta home-channels home-entries home-pairs home-threads home-map source-channels \
         source-entries source-pairs source-threads source-map source-links direct-denies \
-        statements grants records receipt-outbox requests releases release-ids uses log-records log-nodes log-state \
-        checkpoints citizens service-keys proofing challenges certificates directory";
+        statements grants records receipt-outbox requests releases release-ids uses notice-states notice-outbox notice-open \
+        effects notices notice-batches consent-asks consent-answer-outbox consent-requests \
+        consent-request-ids consent-request-outbox log-records log-nodes log-state \
+        checkpoints citizens service-keys proofing challenges certificates certificate-standing \
+        witnessed forks directory";
 
     #[test]
     fn names_are_never_changed() {

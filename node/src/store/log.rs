@@ -8,6 +8,7 @@ use std::cell::RefCell;
 
 use evidence::{
     log::Log,
+    note::{Checkpoint, NoteError, SignedNote},
     tree::{Frontier, Nodes, TreeError},
 };
 use serde::{Deserialize, Serialize};
@@ -41,7 +42,7 @@ pub struct SignedCheckpoint {
     pub size: u64,
     pub root: Hash,
     pub time: Timestamp,
-    /// A C2SP signed note.
+    /// A C2SP signed note; witnesses' cosignatures come to it later.
     pub note: Bytes,
 }
 
@@ -51,6 +52,13 @@ impl SignedCheckpoint {
         let scan = Scan::prefix(&[], 1).descending();
         let latest = store.scan_values(Column::Checkpoints, &scan)?.pop();
         Ok(latest.map(|(_, checkpoint)| checkpoint))
+    }
+
+    /// The note as the log's own key signed it, without what witnesses added.
+    pub fn own_note(&self) -> Result<SignedNote, NoteError> {
+        let note = SignedNote::parse(&self.note)?;
+        let origin = Checkpoint::parse(note.text())?.origin;
+        Ok(note.signed_only_by(&origin))
     }
 
     pub(super) fn write(&self, writes: &mut Overlay) {

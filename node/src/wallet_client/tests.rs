@@ -27,6 +27,7 @@ async fn bodies_are_deterministic_cbor_both_ways() {
         decision: wire::DecisionId([7; 32]),
         seq: Some(3),
         status: InForce::Acknowledged(Timestamp(9)),
+        effect: None,
     };
     let answer = cbor::to_vec(&reply);
     let router = Router::new().route(
@@ -59,11 +60,13 @@ async fn get_and_empty_post_work() {
             }),
         )
         .route("/identity", get(move || async move { b }))
-        .route("/wallet/deny", post(|| async { "" }));
+        .route("/wallet/deny", post(|| async { cbor::to_vec(&attested()) }))
+        .route("/wallet/answer", post(|| async { "" }));
     let (client, _) = serve(router).await;
     assert_eq!(client.challenge().await.unwrap(), challenge);
     assert_eq!(client.identity().await.unwrap(), identity);
-    client.deny_direct(&attested()).await.unwrap();
+    assert_eq!(client.deny_direct(&attested()).await.unwrap(), attested());
+    client.answer(&attested()).await.unwrap();
 }
 
 #[tokio::test]

@@ -89,7 +89,18 @@ async fn the_provider_api(turn: &Turn) {
 }
 
 async fn the_public_face(turn: &Turn) {
-    let paths = ["enrol", "service-key", "link", "decision", "key", "register"];
+    let paths = [
+        "enrol",
+        "service-key",
+        "link",
+        "decision",
+        "key",
+        "register",
+        "history",
+        "effect",
+        "requests",
+        "answer",
+    ];
     for path in paths.map(|path| format!("/wallet/{path}")) {
         for body in [&b""[..], b"{}", b"\xa1\x00", &[0x9f; 64], &[0x81; 4096]] {
             public(turn, "maebashi", &path, body).await.is_problem(400, "malformed", "");

@@ -28,6 +28,18 @@ pub const ITEM: &str = "health.allergy";
 static NETWORK: OnceLock<Network> = OnceLock::new();
 static TURN: Mutex<()> = Mutex::new(());
 
+/// Ends the configuration of a node that runs without witnesses.
+const NO_WITNESSES: &str = "\n[witnesses]\noff = true\n";
+
+fn set_witnesses(network: &Network, on: bool) {
+    for node in &network.nodes {
+        let text = std::fs::read_to_string(node.config()).expect("node.toml");
+        let plain = text.strip_suffix(NO_WITNESSES).unwrap_or(&text);
+        let end = if on { "" } else { NO_WITNESSES };
+        std::fs::write(node.config(), format!("{plain}{end}")).expect("written");
+    }
+}
+
 pub fn mebuku() -> PathBuf {
     PathBuf::from(env!("CARGO_BIN_EXE_mebuku"))
 }
@@ -46,9 +58,15 @@ impl Turn {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let network = NETWORK.get_or_init(|| {
             let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("process-tests");
-            founding::found(&dir, &mebuku()).expect("a network")
+            founding::found(&dir, &mebuku(), &founding::Plan::story()).expect("a network")
         });
-        Self { processes: Processes::new(mebuku()), network, _turn: turn }
+        set_witnesses(network, false);
+        Self { processes: Processes::new(mebuku(), network), network, _turn: turn }
+    }
+
+    /// With the witnesses that a network has; without this a test may run one or two of its nodes.
+    pub fn with_witnesses(&self) {
+        set_witnesses(self.network, true);
     }
 
     /// Starts nodes and waits until each serves; sources until their lease from Maebashi is live.

@@ -6,7 +6,7 @@ use node::wallet_client::ClientError;
 use tokio::time::Instant;
 use wire::{
     DecisionId, NetworkId, Signed, Signer,
-    citizen::RecordSubmission,
+    citizen::{InForce, RecordSubmission},
     consent::{Attested, Decision},
 };
 
@@ -159,6 +159,10 @@ impl Story {
         let deny = hanako.sign_deny(&cast.lunch, &cast.hospital_a)?;
         let signed = Instant::now();
         let reply = hanako.hand_in(&deny).await?;
+        let told = signed.elapsed().as_secs_f64() * 1000.0;
+        println!("   deny to acknowledgement, cosigned by witnesses: {told:.1} ms");
+        let cosigned = reply.status != InForce::Durable;
+        self.check(cosigned, "the deny is accepted: durable, and two other cities cosigned it");
         let refused = tokio::time::timeout(Duration::from_secs(20), asking).await???;
         Ok((refused.duration_since(signed).as_secs_f64() * 1000.0, reply.decision))
     }

@@ -169,7 +169,10 @@ fn the_home_collapses_past_the_cap_what_no_standing_permit_names() {
     let (channel, pair) = (fixture.channel(), fixture.pair_state());
     let collapse =
         AdmittedCollapse::admit(&submission, &channel, &pair, &fixture.network.trust, NOW).unwrap();
-    fixture.home.accept_collapse(&mut fixture.home_store, &collapse, &fixture::RUN, fixture::now()).unwrap();
+    fixture
+        .home
+        .accept_collapse(&mut fixture.home_store, &collapse, &fixture::RUN, fixture::now())
+        .unwrap();
     fixture.sync();
     let (home, source) = (&fixture.home_store, &fixture.source_store);
     assert_eq!(home.pairs, source.pairs, "both ends hold the same set");

@@ -15,7 +15,7 @@ use wire::{
 };
 
 use super::{Bundle, FORMAT};
-use crate::credential::{CLOCK_SKEW_MS, CheckedPresentation, Expected, check_presentation};
+use crate::credential::{CLOCK_SKEW_MS, CheckedPresentation, Expected, Terms, check_presentation};
 
 /// One thing that was checked, in words for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +91,9 @@ pub fn verify(bytes: &[u8], root: &NetworkId) -> Result<Verdict, BundleError> {
     passed("consent", format!("permitted by {}", names(&release.permits)));
 
     let presentation = check_released(&bundle, &release, request_message, &trust, at)?;
+    let terms = |id| pair.permits.get(id).map(|standing| Terms::of(&standing.permit));
+    let fits = presentation.terms().iter().all(|(id, said)| terms(id).as_ref() == Some(said));
+    ensure("presentation", fits, "its terms are not those of the permits")?;
     passed("presentation", format!("{} items, {}", release.items.len(), release.presentation));
     match &bundle.receipt {
         Some(receipt) => {

@@ -20,7 +20,8 @@ use wire::{
 };
 
 use super::{
-    CLOCK_SKEW_MS, ITEMS, PRESENTATION, PRESENTATION_VALIDITY_MS, TYP, VCT, header_with, name,
+    CLOCK_SKEW_MS, ITEMS, PRESENTATION, PRESENTATION_VALIDITY_MS, TYP, Terms, VCT, header_with,
+    name,
 };
 use crate::json::{self, Names};
 
@@ -109,6 +110,8 @@ pub enum InvalidPresentation {
     DigestAlgorithm,
     #[error("`decisions` are not 1 to {max} ids, sorted, each once", max = limits::ITEMS)]
     Decisions,
+    #[error("`terms` do not stand for exactly the permits in `decisions`")]
+    Terms,
     #[error("`exp` is not after `iat`, or more than {max} ms after it", max = PRESENTATION_VALIDITY_MS)]
     Lifetime,
     #[error("issued in the future")]
@@ -142,6 +145,7 @@ pub struct CheckedPresentation {
     issued: Timestamp,
     expires: Timestamp,
     decisions: Vec<DecisionId>,
+    terms: BTreeMap<DecisionId, Terms>,
     items: BTreeMap<ItemType, Value>,
     chain: VerifiedChain,
 }
@@ -179,6 +183,11 @@ impl CheckedPresentation {
         &self.decisions
     }
 
+    /// What each of those permits asks of the recipient.
+    pub fn terms(&self) -> &BTreeMap<DecisionId, Terms> {
+        &self.terms
+    }
+
     /// Leaf item type → the record's JSON. Never empty.
     pub fn items(&self) -> &BTreeMap<ItemType, Value> {
         &self.items
@@ -213,6 +222,7 @@ struct Payload {
     nonce: Nonce,
     purpose: Purpose,
     decisions: Vec<DecisionId>,
+    terms: BTreeMap<DecisionId, Terms>,
     items: Concealed,
 }
 
@@ -249,6 +259,7 @@ pub fn check_presentation(
         issued: Timestamp::from_secs(payload.iat),
         expires: Timestamp::from_secs(payload.exp),
         decisions: payload.decisions,
+        terms: payload.terms,
         items,
         chain,
     })
@@ -298,6 +309,9 @@ fn check_signature(sd_jwt: &SdJwt, chain: &VerifiedChain) -> Result<(), InvalidP
 
 fn read_payload(sd_jwt: &SdJwt) -> Result<Payload, InvalidPresentation> {
     let bytes = base64url(sd_jwt.jwt().payload(), "payload")?;
+    // Twin members of the claims are refused below; those of `terms` only here.
+    json::check(&bytes, Names::Any, json::DEPTH)
+        .map_err(|_| InvalidPresentation::Json("payload"))?;
     serde_json::from_slice(&bytes).map_err(|_| InvalidPresentation::Json("payload"))
 }
 
@@ -326,6 +340,7 @@ fn check_claims(
         (payload.vct == VCT, Invalid::CredentialType),
         (payload.digest_algorithm == "sha-256", Invalid::DigestAlgorithm),
         (sorted && (1..=limits::ITEMS).contains(&decisions.len()), Invalid::Decisions),
+        (payload.terms.keys().eq(decisions), Invalid::Terms),
         (iat < exp && exp.ms_since(iat) <= PRESENTATION_VALIDITY_MS, Invalid::Lifetime),
         (iat <= expected.now.plus_ms(CLOCK_SKEW_MS), Invalid::NotYetValid),
         (expected.now < exp.plus_ms(CLOCK_SKEW_MS), Invalid::Expired),

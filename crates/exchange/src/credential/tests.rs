@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use serde_json::json;
 use trust::testing::NOW;
 
@@ -48,6 +50,12 @@ fn what_the_recipient_gets() {
             "nonce": "02".repeat(16),
             "purpose": "treatment",
             "decisions": [PERMIT.to_string()],
+            "terms": {PERMIT.to_string(): {
+                "window": null,
+                "retention_days": 365,
+                "onward": "forbidden",
+                "valid_until": NOW.0 + 86_400_000,
+            }},
             "items": {"_sd": null},
         })
     );

@@ -1,5 +1,5 @@
 use trust::testing::{NOW, TestSigner};
-use wire::{Bytes, Signer};
+use wire::{Bytes, Signer, consent::Attested};
 
 use super::*;
 use crate::fixture::{Fixture, hospital, item, lunch, pharmacy};
@@ -71,9 +71,15 @@ fn the_form_is_checked_before_anything_else() {
         RequestFault::Form(_)
     ));
     let long = Attested { object: Bytes(vec![]), chain: vec![Bytes(vec![]); 5] };
-    assert!(matches!(with(&|r| r.present_consent = Some(long.clone())), RequestFault::Form(_)));
+    let bare = Attested { object: Bytes(vec![]), chain: vec![] };
+    let both = |permit: &Attested, status: &Attested| {
+        Some(PresentConsent { permit: permit.clone(), status: status.clone() })
+    };
+    assert!(matches!(with(&|r| r.present_consent = both(&long, &bare)), RequestFault::Form(_)));
+    assert!(matches!(with(&|r| r.present_consent = both(&bare, &long)), RequestFault::Form(_)));
     let big = Attested { object: Bytes(vec![0; 65_536]), chain: vec![] };
-    assert!(matches!(with(&|r| r.present_consent = Some(big.clone())), RequestFault::Encoding(_)));
+    let fault = with(&|r| r.present_consent = both(&big, &bare));
+    assert!(matches!(fault, RequestFault::Encoding(_)));
     let bytes = fixture.signed(good).bytes().to_vec();
     for cut in 0..bytes.len() {
         let fault = Received::decode(&bytes[..cut], &fixture.network.id).unwrap_err();

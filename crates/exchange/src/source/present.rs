@@ -1,19 +1,23 @@
 //! 対面同意: a permit signed at the counter for one request, the only release without a lease. It
-//! counts if a begun key of the pair signed it, it is good once and for this very request, the
-//! certificate's status is fresh, and it names every covering deny that the source holds.
+//! counts if a begun key of the pair signed it, it is good once and for this very request, the CA
+//! that certified the key said lately that the certificate is good, and it names every covering deny
+//! that the source holds.
 
 use consent::{
     AdmissionError, AdmittedDecision, PairState, admission::ReadDecision, pair::StandingPermit,
 };
-use trust::Trust;
+use trust::{CertificateKind, LeafSubject, Trust};
 use wire::{
     DecisionId, NetworkId, Pair, ServiceId, Timestamp,
+    citizen::{CertificateStatus, Standing},
     consent::{Permit, Uses},
+    exchange,
+    membership::CaPurpose,
 };
 
-use crate::request::Authentic;
+use crate::{credential::CLOCK_SKEW_MS, request::Authentic};
 
-/// How old the status of the signing certificate may be.
+/// How old the status of the signing certificate may be, unless the source is told otherwise.
 pub const STATUS_AGE_MS: u64 = 600_000;
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -24,6 +28,27 @@ pub enum PresentConsentError {
     Admission(#[from] AdmissionError),
     #[error("it is not a permit, good once, for this request at this source")]
     OtherRequest,
+    #[error("the certificate's status does not hold: {0}")]
+    Status(trust::SignedError),
+    #[error("the status is of another certificate, or not by the CA's organisation")]
+    OtherStatus,
+    #[error("the certificate's status is too old, or from the future")]
+    StaleStatus,
+    #[error("the certificate is revoked")]
+    Revoked,
+}
+
+impl PresentConsentError {
+    /// The reason's code in the evidence log and in notices.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::None | Self::Admission(_) => "present-consent",
+            Self::OtherRequest => "present-consent-for-other-request",
+            Self::Status(_) | Self::OtherStatus => "certificate-status",
+            Self::StaleStatus => "certificate-status-stale",
+            Self::Revoked => "certificate-revoked",
+        }
+    }
 }
 
 /// A present-consent that was admitted for one request.
@@ -32,7 +57,9 @@ pub struct PresentConsent {
     decision: AdmittedDecision,
     standing: StandingPermit,
     request: wire::Hash,
+    /// The time of the status, and how old it may be, in milliseconds.
     status: Timestamp,
+    status_age_ms: u64,
 }
 
 /// The pair that a request's present-consent claims to be about: only to look up its state.
@@ -41,13 +68,13 @@ pub fn claimed_pair(request: &Authentic, network: &NetworkId) -> Result<Pair, Pr
 }
 
 impl PresentConsent {
-    /// Checks the permit that a request carries. `pair` is the state of [`claimed_pair`]; `status`
-    /// is when the CA last said that the signing certificate is good.
+    /// Checks the permit that a request carries and the status of its certificate. `pair` is the
+    /// state of [`claimed_pair`]; the status may be `status_age_ms` old at most.
     pub fn admit(
         request: &Authentic,
         pair: &PairState,
         trust: &Trust,
-        status: Timestamp,
+        status_age_ms: u64,
         at: Timestamp,
     ) -> Result<Self, PresentConsentError> {
         let decision = read(request, trust.network())?.admit(pair, trust, at)?;
@@ -61,8 +88,13 @@ impl PresentConsent {
         if !fits {
             return Err(PresentConsentError::OtherRequest);
         }
+        let status = check_status(carried(request)?, trust, at)?;
         let standing = standing(&decision, permit);
-        Ok(Self { standing, decision, request: request.id(), status })
+        let present = Self { standing, decision, request: request.id(), status, status_age_ms };
+        if !present.is_fresh(at) {
+            return Err(PresentConsentError::StaleStatus);
+        }
+        Ok(present)
     }
 
     pub fn id(&self) -> DecisionId {
@@ -85,8 +117,9 @@ impl PresentConsent {
         self.request == request.id()
     }
 
+    /// A status from the future (beyond what clocks differ) would be fresh for too long.
     pub(super) fn is_fresh(&self, at: Timestamp) -> bool {
-        at.ms_since(self.status) <= STATUS_AGE_MS
+        self.status <= at.plus_ms(CLOCK_SKEW_MS) && at.ms_since(self.status) <= self.status_age_ms
     }
 
     /// The pair with this permit in it, and, if it has to do alone, no other.
@@ -100,9 +133,44 @@ impl PresentConsent {
     }
 }
 
+fn carried(request: &Authentic) -> Result<&exchange::PresentConsent, PresentConsentError> {
+    request.request().present_consent.as_ref().ok_or(PresentConsentError::None)
+}
+
 fn read(request: &Authentic, network: &NetworkId) -> Result<ReadDecision, PresentConsentError> {
-    let submission = request.request().present_consent.as_ref().ok_or(PresentConsentError::None)?;
-    Ok(ReadDecision::read(submission, network)?)
+    Ok(ReadDecision::read(&carried(request)?.permit, network)?)
+}
+
+/// When the organisation whose CA issued the permit's certificate said that it is good.
+fn check_status(
+    present: &exchange::PresentConsent,
+    trust: &Trust,
+    at: Timestamp,
+) -> Result<Timestamp, PresentConsentError> {
+    let certified = trust::verify_chain(&present.permit.chain, CertificateKind::Service, trust, at)
+        .map_err(AdmissionError::Chain)?;
+    let (status, signer) = trust::verify_signed::<CertificateStatus>(
+        &present.status,
+        CertificateKind::Organisation,
+        trust,
+        at,
+    )
+    .map_err(PresentConsentError::Status)?;
+    let by_the_issuer = match signer.subject() {
+        LeafSubject::Organisation { organisation, .. } => {
+            organisation == certified.issuing_organisation()
+                && trust.authority(organisation, CaPurpose::Citizen).is_some()
+        }
+        _ => false,
+    };
+    let status = status.message();
+    if !by_the_issuer || status.certificate != certified.certificate_hash() {
+        return Err(PresentConsentError::OtherStatus);
+    }
+    match status.standing {
+        Standing::Good => Ok(status.time),
+        Standing::Revoked => Err(PresentConsentError::Revoked),
+    }
 }
 
 fn standing(decision: &AdmittedDecision, permit: &Permit) -> StandingPermit {

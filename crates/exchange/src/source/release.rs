@@ -12,7 +12,8 @@ use wire::{
 use super::{Decided, Declined, Previous, Released, View};
 use crate::{
     credential::{
-        Claims, IssueError, PRESENTATION_VALIDITY_MS, Presentation, Record, UnsignedPresentation,
+        Claims, IssueError, PRESENTATION_VALIDITY_MS, Presentation, Record, Terms,
+        UnsignedPresentation,
     },
     request::Authentic,
 };
@@ -23,6 +24,7 @@ pub struct Allowed {
     request: Authentic,
     subject: ServiceId,
     permitted: Permitted,
+    terms: BTreeMap<DecisionId, Terms>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -46,8 +48,13 @@ impl PrepareError {
 }
 
 impl Allowed {
-    pub(super) fn new(request: Authentic, subject: ServiceId, permitted: Permitted) -> Self {
-        Self { request, subject, permitted }
+    pub(super) fn new(
+        request: Authentic,
+        subject: ServiceId,
+        permitted: Permitted,
+        terms: BTreeMap<DecisionId, Terms>,
+    ) -> Self {
+        Self { request, subject, permitted, terms }
     }
 
     pub fn request(&self) -> &Authentic {
@@ -64,23 +71,29 @@ impl Allowed {
         self.permitted.leaves()
     }
 
-    /// Builds the presentation from the records found. Leaves without a record are left out; if the
-    /// request says all or nothing, one missing record is no data.
+    /// Builds the presentation from the records found. Leaves without a record are left out, and so
+    /// are those whose record lies outside of their permit's window; if the request says all or
+    /// nothing, one missing record is no data.
     ///
     /// `chain` is the source service's credential chain, leaf first, anchor left out; `seed` are 32
     /// fresh random bytes.
     pub fn prepare(
         self,
-        records: BTreeMap<ItemType, Record>,
+        mut records: BTreeMap<ItemType, Record>,
         chain: &[Bytes],
         seed: [u8; 32],
         at: Timestamp,
     ) -> Result<Unsigned, PrepareError> {
-        let found = |(item, _): &&(ItemType, DecisionId)| records.contains_key(item);
-        let leaves: Vec<_> = self.leaves().iter().filter(found).cloned().collect();
-        if leaves.len() != records.len() {
+        if records.keys().any(|item| !self.leaves().iter().any(|(leaf, _)| leaf == item)) {
             return Err(PrepareError::ForeignRecord);
         }
+        let terms = |permit: &DecisionId| self.terms.get(permit).copied();
+        let shown = |(item, permit): &&(ItemType, DecisionId)| {
+            let record = records.get(item);
+            record.zip(terms(permit)).is_some_and(|(record, terms)| terms.covers(record))
+        };
+        let leaves: Vec<_> = self.leaves().iter().filter(shown).cloned().collect();
+        records.retain(|item, _| leaves.iter().any(|(leaf, _)| leaf == item));
         let request = self.request.request();
         let some_missing = leaves.len() < self.leaves().len();
         if leaves.is_empty() || (request.whole && some_missing) {
@@ -93,7 +106,9 @@ impl Allowed {
             request: self.request.id(),
             nonce: request.nonce,
             purpose: request.purpose.clone(),
-            decisions: permits(&leaves),
+            decisions: (permits(&leaves).into_iter())
+                .filter_map(|id| Some((id, terms(&id)?)))
+                .collect(),
             issued: at,
             expires: at.plus_ms(PRESENTATION_VALIDITY_MS),
             items: records,
@@ -140,6 +155,11 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    #[cfg(test)]
+    pub(super) fn commit_bytes(self) -> Vec<u8> {
+        self.presentation.into_bytes()
+    }
+
     pub fn request(&self) -> &Authentic {
         &self.request
     }

@@ -11,7 +11,7 @@ use wire::{
     channel::{Grant, Position},
     consent::{
         Attested, Decision, ExpressedBy, Items, Link, Notice, Onward, Permit, PurposeScope,
-        Recipient, Reopen, Scope, Uses, Verdict,
+        Recipient, Reopen, Scope, Uses, Verdict, Window,
     },
     exchange::Request,
 };
@@ -565,4 +565,42 @@ fn the_idempotency_record_can_be_stored() {
     assert_eq!(wire::cbor::from_slice::<Released>(&stored).unwrap(), *released);
     let record = evidence::record::Record::new(&released.release, released.time);
     assert_eq!(record.body::<Release>().unwrap(), released.release);
+}
+
+/// What a release of both items on one permit with this window shows, of an allergy from `about`
+/// and a condition of no known time.
+fn shown(window: Option<Window>, about: u64, whole: bool) -> Result<Vec<String>, PrepareError> {
+    let mut store = Store::new(&["health"], Uses::Unlimited);
+    for standing in store.pair.permits.values_mut() {
+        standing.permit.window = window;
+        standing.permit.retention_days = Some(7);
+    }
+    let request = store
+        .fixture
+        .authentic(store.fixture.request(&["health.allergy", "health.condition"], whole));
+    let Ok(Evaluated::Fetch(allowed)) = store.evaluate(&request, 0) else { panic!("allowed") };
+    let mut held = records(&["health.allergy", "health.condition"]);
+    let allergy = held.remove(&item("health.allergy")).unwrap().about(Some(Timestamp(about)));
+    held.insert(item("health.allergy"), allergy);
+    let unsigned = allowed.prepare(held, &store.fixture.chain, SEED, NOW)?;
+    let bytes = unsigned.sign(&store.fixture.credential).unwrap().commit_bytes();
+    let expected = expected(request.request(), request.id(), NOW);
+    let checked = check_presentation(&bytes, &expected, store.fixture.trust()).unwrap();
+    let terms: Vec<_> = checked.terms().values().collect();
+    assert_eq!((terms[0].window, terms[0].retention_days), (window, Some(7)));
+    Ok(checked.items().keys().map(ToString::to_string).collect())
+}
+
+#[test]
+fn a_record_outside_of_the_permits_window_is_no_data() {
+    let window = Some(Window { from: Timestamp(100), until: Timestamp(200) });
+    let both = ["health.allergy", "health.condition"];
+    assert_eq!(shown(None, 5, true).unwrap(), both);
+    assert_eq!(shown(window, 100, false).unwrap(), both[..1]);
+    assert_eq!(shown(window, 199, false).unwrap(), both[..1]);
+    let no_data = Err(PrepareError::Declined(Declined::Refused(Refused::NoData)));
+    assert_eq!(shown(window, 99, false), no_data);
+    assert_eq!(shown(window, 200, false), no_data);
+    // One whose time is not known lies in no window: then it is not all.
+    assert_eq!(shown(window, 150, true), no_data);
 }

@@ -1,7 +1,7 @@
 //! One release in a [`World`] and its evidence: an honest one, through every stage of the exchange,
 //! or one that a source makes up against the rules.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use consent::lease::LeaseKeeper;
 use evidence::{
@@ -9,15 +9,16 @@ use evidence::{
     record::{Record, Release},
 };
 use exchange::{
-    Ask, Authentic, ChannelView, Claims, Evaluated, Expected, PairView, Received,
+    Ask, Authentic, ChannelView, Claims, Evaluated, Expected, PairView, Received, Terms,
     UnsignedPresentation, View,
     bundle::{Bundle, BundleError, FORMAT, Verdict, verify},
     check_presentation, receipt,
 };
-use trust::verify_identity;
+use trust::{testing::NOW, verify_identity};
 use wire::{
     Bytes, DecisionId, Hash, ItemType, Signed, Timestamp,
     channel::Grant,
+    consent::Onward,
     exchange::{ExchangeReply, Request},
     ids::Pair,
 };
@@ -41,6 +42,14 @@ pub fn honest() -> Case {
     world.neighbours_deny();
     released(world)
 }
+
+/// Those of every permit here.
+const TERMS: Terms = Terms {
+    window: None,
+    retention_days: Some(30),
+    onward: Onward::Forbidden,
+    valid_until: NOW.plus_ms(30 * 86_400_000),
+};
 
 /// As [`honest`], in a world that stands ready, at its clock.
 pub fn released(mut world: World) -> Case {
@@ -67,7 +76,7 @@ pub fn forged(mut world: World, what: &str, permits: &[DecisionId]) -> Case {
         request: signed.id(),
         nonce: request.nonce,
         purpose: request.purpose.clone(),
-        decisions: permits.iter().copied().collect::<BTreeSet<_>>(),
+        decisions: permits.iter().map(|id| (*id, TERMS)).collect(),
         issued: world.clock,
         expires: world.clock.plus_ms(120_000),
         items: records(&[item(what)]),
@@ -81,7 +90,7 @@ pub fn forged(mut world: World, what: &str, permits: &[DecisionId]) -> Case {
         request: signed.bytes().to_vec().into(),
         request_id: signed.id(),
         request_nonce: request.id,
-        permits: claims.decisions.into_iter().collect(),
+        permits: claims.decisions.into_keys().collect(),
         items: vec![item(what)],
         presentation: presentation.hash(),
         pair: Pair { source: lunch(), subject: HERE },

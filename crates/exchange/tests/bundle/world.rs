@@ -261,7 +261,8 @@ impl World {
         let state = self.home_store.pair(&read.claimed_pair().subject).unwrap();
         let admitted = read.admit(&state, &self.network.trust, self.clock).unwrap();
         let now = self.now();
-        let accepted = self.home_end.accept_decision(&mut self.home_store, &admitted, &RUN, now).unwrap();
+        let accepted =
+            self.home_end.accept_decision(&mut self.home_store, &admitted, &RUN, now).unwrap();
         accepted.entry.decision.unwrap()
     }
 

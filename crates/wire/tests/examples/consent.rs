@@ -13,7 +13,7 @@ use wire::{
     },
 };
 
-use super::*;
+use super::{notice::effect, *};
 
 pub fn examples() -> Vec<Example> {
     [decisions(), keys_and_links(), channel_values(), channel_messages()]
@@ -78,7 +78,7 @@ fn permitting(permit: Permit) -> Decision {
     }
 }
 
-fn full_permit() -> Decision {
+pub fn full_permit() -> Decision {
     permitting(Permit {
         reopens: vec![
             Reopen::Deny(DecisionId([1; 32])),
@@ -202,7 +202,7 @@ fn keys_and_links() -> Vec<Example> {
     ]
 }
 
-fn channel() -> ChannelId {
+pub fn channel() -> ChannelId {
     ChannelId { home: "9000020102016".parse().unwrap(), source: source() }
 }
 
@@ -295,7 +295,8 @@ fn channel_messages() -> Vec<Example> {
         plain("channel-reply", "applied", &ChannelReply::Applied(head().position)),
         plain("channel-reply", "pulled-full", &pulled(vec![entry()])),
         plain("channel-reply", "pulled-minimal", &pulled(vec![])),
-        plain("channel-reply", "relayed", &ChannelReply::Relayed),
+        plain("channel-reply", "relayed", &ChannelReply::Relayed(attested(&effect()))),
+        plain("channel-reply", "durable", &ChannelReply::Durable),
     ];
     for (shown, refusal) in [
         ("not-mine", ChannelRefusal::NotMine),
@@ -303,6 +304,7 @@ fn channel_messages() -> Vec<Example> {
         ("malformed", ChannelRefusal::Malformed),
         ("forked", ChannelRefusal::Forked),
         ("unavailable", ChannelRefusal::Unavailable),
+        ("too-many", ChannelRefusal::TooMany),
     ] {
         let shown = format!("refused-{shown}");
         all.push(plain("channel-reply", &shown, &ChannelReply::Refused(refusal)));

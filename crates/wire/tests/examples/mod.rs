@@ -4,6 +4,7 @@
 
 mod consent;
 mod network;
+mod notice;
 mod wallet;
 
 use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
@@ -26,7 +27,7 @@ pub struct Example {
 }
 
 pub fn all() -> Vec<Example> {
-    let all = [consent::examples(), network::examples(), wallet::examples()];
+    let all = [consent::examples(), notice::examples(), network::examples(), wallet::examples()];
     all.into_iter().flatten().collect()
 }
 

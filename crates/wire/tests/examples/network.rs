@@ -2,18 +2,19 @@
 
 use wire::{
     OrganisationId,
-    exchange::{ExchangeMessage, ExchangeReply, Receipt, Rejection, Request},
+    exchange::{ExchangeMessage, ExchangeReply, PresentConsent, Receipt, Rejection, Request},
     membership::{
         Authority, CaPurpose, Committee, Denied, Descriptor, DirectoryReply, DirectoryRequest,
         Hello, HelloReply, Municipality, NodeIdentity, Role, RoleKeys, Root, TrustFile, TrustList,
         TrustTimestamp,
     },
+    witness::{AddCheckpoint, WitnessConflict, WitnessRefused, WitnessReply, WitnessRequest},
 };
 
 use super::*;
 
 pub fn examples() -> Vec<Example> {
-    [trust(), nodes(), exchange()].into_iter().flatten().collect()
+    [trust(), nodes(), exchange(), witness()].into_iter().flatten().collect()
 }
 
 fn organisation() -> OrganisationId {
@@ -179,7 +180,10 @@ fn request() -> Request {
         nonce: nonce(6),
         issued: NOON,
         expires: NOON.plus_ms(120_000),
-        present_consent: Some(attested(&super::consent::deny())),
+        present_consent: Some(PresentConsent {
+            permit: attested(&super::consent::full_permit()),
+            status: attested(&super::wallet::status(wire::citizen::Standing::Good)),
+        }),
     }
 }
 
@@ -214,4 +218,42 @@ fn exchange() -> Vec<Example> {
         all.push(plain("exchange-reply", &shown, &ExchangeReply::Rejected(rejection)));
     }
     all
+}
+
+fn witness() -> Vec<Example> {
+    let origin = format!("mebuku/{NETWORK}/{}", organisation());
+    let note = format!(
+        "{origin}\n7\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n\u{2014} {origin} Az3grlgtzPICa5OS8npVmf1My\
+         q/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=\n"
+    );
+    let line = format!(
+        "\u{2014} {origin}/witness jWbPPwAAAABkGFDLEZMHwSRaJNiIDoe9DYn/zXcrtPHeolMI5OWXEhZCB9dlrDJsX3b2oyin\
+         1nPZqhf5nNo0xUe+mbIUBkBIfZ+qnA=="
+    );
+    let add = |old_size, proof| {
+        WitnessRequest::AddCheckpoint(AddCheckpoint { old_size, proof, note: note.clone() })
+    };
+    let conflict = |size, note| WitnessReply::Conflict(WitnessConflict { size, note });
+    let request = |shown, request: &_| plain("witness-request", shown, request);
+    let reply = |shown, reply: &_| plain("witness-reply", shown, reply);
+    let mut examples = vec![
+        request("add-checkpoint-full", &add(5, vec![Hash([0x68; 32]), Hash([0x69; 32])])),
+        request("add-checkpoint-minimal", &add(0, vec![])),
+        request("latest", &WitnessRequest::Latest(origin)),
+        reply("cosigned", &WitnessReply::Cosigned(line)),
+        reply("conflict-full", &conflict(7, Some(note.clone()))),
+        reply("conflict-minimal", &conflict(0, None)),
+        reply("known", &WitnessReply::Known(note.clone())),
+        reply("unknown", &WitnessReply::Unknown),
+    ];
+    for (shown, refused) in [
+        ("refused-not-a-witness", WitnessRefused::NotAWitness),
+        ("refused-not-yours", WitnessRefused::NotYours),
+        ("refused-malformed", WitnessRefused::Malformed),
+        ("refused-inconsistent", WitnessRefused::Inconsistent),
+        ("refused-unavailable", WitnessRefused::Unavailable),
+    ] {
+        examples.push(reply(shown, &WitnessReply::Refused(refused)));
+    }
+    examples
 }

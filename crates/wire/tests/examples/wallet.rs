@@ -3,9 +3,9 @@
 use wire::{
     DecisionId, OrganisationId,
     citizen::{
-        Challenge, DecisionReply, Enrolment, EnrolmentReply, InForce, LinkRequest, PairRegister,
-        RecordSubmission, RegisterEntry, ServiceKeyProof, ServiceKeyReply, ServiceKeyRequest,
-        WalletQuery,
+        CertificateStatus, Challenge, DecisionReply, Enrolment, EnrolmentReply, InForce,
+        LinkRequest, PairRegister, RecordSubmission, RegisterEntry, ServiceKeyProof,
+        ServiceKeyReply, ServiceKeyRequest, Standing, WalletQuery,
     },
 };
 
@@ -96,7 +96,9 @@ fn register() -> Vec<Example> {
         nonce: nonce(11),
         time: NOON,
     };
-    let reply = |status| DecisionReply { decision: id, seq: Some(12), status };
+    let reply = |status| DecisionReply { decision: id, seq: Some(12), status, effect: None };
+    let effect = Some(attested(&super::notice::effect()));
+    let relayed = DecisionReply { seq: None, effect, ..reply(InForce::Acknowledged(NOON)) };
     let empty = RecordSubmission { content: Bytes(vec![]), ..record.clone() };
     vec![
         signed("signed-wallet-query", "full", &query),
@@ -110,11 +112,21 @@ fn register() -> Vec<Example> {
         plain("pair-register", "of-a-key", &with(None, InForce::Accepted)),
         plain("pair-register", "minimal", &PairRegister { entries: vec![] }),
         plain("decision-reply", "accepted", &reply(InForce::Accepted)),
+        plain("decision-reply", "durable", &reply(InForce::Durable)),
         plain("decision-reply", "acknowledged", &reply(InForce::Acknowledged(NOON))),
+        plain("decision-reply", "relayed", &relayed),
         plain("decision-reply", "leases-lapsed", &reply(InForce::LeasesLapsed(NOON))),
         plain("decision-reply", "unreadable", &reply(InForce::Unreadable(NOON))),
         signed("signed-record-submission", "full", &record),
         signed("signed-record-submission", "minimal", &empty),
         plain("record-submission", "full", &record),
+        signed("signed-certificate-status", "full", &status(Standing::Good)),
+        signed("signed-certificate-status", "revoked", &status(Standing::Revoked)),
+        plain("certificate-status", "full", &status(Standing::Good)),
+        plain("certificate-status", "revoked", &status(Standing::Revoked)),
     ]
+}
+
+pub fn status(standing: Standing) -> CertificateStatus {
+    CertificateStatus { certificate: Hash([0x17; 32]), standing, time: NOON }
 }

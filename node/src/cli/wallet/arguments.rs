@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use wire::{
-    DecisionId, ItemType, KeyHash, NetworkId, Purpose, ServiceName,
+    DecisionId, Hash, ItemType, KeyHash, NetworkId, Purpose, ServiceName,
     consent::{Items, PurposeScope, Recipient},
 };
 
@@ -58,8 +58,26 @@ pub enum WalletCommand {
         #[arg(long)]
         direct: Option<String>,
     },
+    /// At the counter, without your home: allow the one request that a recipient shows.
+    Present(PresentArgs),
+    /// Ask your CA how your certificate at a source stands, and keep the answer for the counter.
+    Status { source: ServiceName },
     /// Show what stands at a source, and whether it is in force (発効).
     Register { source: ServiceName },
+    /// Show who looked at what at a source, when, and whether it was released or refused.
+    History {
+        #[arg(long)]
+        service: ServiceName,
+    },
+    /// Show what a recipient asks you to permit.
+    Requests {
+        #[arg(long)]
+        service: ServiceName,
+    },
+    /// Answer a recipient's request; agreeing signs the permit that it asks for.
+    Answer(AnswerArgs),
+    /// Get the receipt that a decision is in force (発効証明), and keep it.
+    Effect { source: ServiceName, decision: DecisionId },
     /// Show what this wallet holds.
     Show,
     /// Records you hand in yourself.
@@ -99,7 +117,23 @@ pub struct PermitArgs {
     /// A deny that shall no longer stand against this permit; several times for several.
     #[arg(long = "reopen")]
     pub reopen: Vec<DecisionId>,
+    /// Sign although denies stand that were not named: what they cover stays refused.
+    #[arg(long)]
+    pub leave_denies: bool,
     /// Only say what the permit would mean; sign nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct PresentArgs {
+    /// A file with the request that the recipient shows (hexadecimal).
+    #[arg(long)]
+    pub request: PathBuf,
+    /// A deny that shall no longer stand against this; several times for several.
+    #[arg(long = "reopen")]
+    pub reopen: Vec<DecisionId>,
+    /// Only say what it would mean; sign nothing.
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -137,6 +171,29 @@ impl DenyArgs {
     }
 }
 
+#[derive(Debug, Clone, Args)]
+pub struct AnswerArgs {
+    /// The request's id, as `requests` shows it.
+    pub id: Hash,
+    #[arg(value_enum)]
+    pub answer: AnswerWord,
+    /// The recipient's service.
+    #[arg(long)]
+    pub service: ServiceName,
+    /// A deny that shall no longer stand against the permit; several times for several.
+    #[arg(long = "reopen")]
+    pub reopen: Vec<DecisionId>,
+    /// Agree although denies stand that were not named: what they cover stays refused.
+    #[arg(long)]
+    pub leave_denies: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AnswerWord {
+    Agree,
+    Decline,
+}
+
 #[derive(Debug, Clone, Subcommand)]
 pub enum RecordCommand {
     /// Hand a record to the source that will hold it.
@@ -160,11 +217,17 @@ pub enum KeyCommand {
     Export { service: ServiceName, file: PathBuf },
     /// Let the other phone's key permit, from the file it exported.
     Approve { source: ServiceName, file: PathBuf },
+    /// Show the keys of your phones at a source.
+    List { source: ServiceName },
     /// End another phone's key: its permits are void but for those kept.
     End {
         source: ServiceName,
         key: KeyHash,
+        /// A permit of that key that shall go on; several times for several.
         #[arg(long = "keep")]
         keep: Vec<DecisionId>,
+        /// Keep none of its permits: a lost phone.
+        #[arg(long, conflicts_with = "keep")]
+        keep_none: bool,
     },
 }

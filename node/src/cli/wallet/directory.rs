@@ -8,6 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde::{Serialize, de::DeserializeOwned};
 use wallet::{Wallet, WalletError};
 use wire::{CborError, ServiceName, cbor, membership::TrustFile};
 
@@ -17,6 +18,18 @@ pub enum KeyName<'a> {
     Id,
     Service(&'a ServiceName),
 }
+
+/// What the wallet keeps of a node's answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    /// The home's register of the pair.
+    Register,
+    /// The status of the wallet's certificate.
+    Status,
+}
+
+/// As the largest answer that a node gives, in bytes.
+const LAST_LIMIT: usize = 32 * 1024 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
@@ -100,6 +113,36 @@ impl WalletDirectory {
 
     pub fn save_trust(&self, trust: &TrustFile) -> Result<(), DirectoryError> {
         write_private(&self.file("trust.cbor"), &cbor::to_vec(trust))
+    }
+
+    /// What a node last said about the pair at a service, for when it cannot be asked.
+    pub fn last<T: DeserializeOwned>(
+        &self,
+        what: Last,
+        service: &ServiceName,
+    ) -> Result<Option<T>, DirectoryError> {
+        let path = self.last_file(what, service);
+        let Some(bytes) = read_if_there(&path)? else { return Ok(None) };
+        let last = cbor::from_slice_limited(&bytes, "wallet file", LAST_LIMIT);
+        last.map(Some).map_err(|source| DirectoryError::Damaged { path, source })
+    }
+
+    pub fn save_last(
+        &self,
+        what: Last,
+        service: &ServiceName,
+        value: &impl Serialize,
+    ) -> Result<(), DirectoryError> {
+        write_private(&self.last_file(what, service), &cbor::to_vec(value))
+    }
+
+    fn last_file(&self, what: Last, service: &ServiceName) -> PathBuf {
+        let what = match what {
+            Last::Register => "register",
+            Last::Status => "status",
+        };
+        let (organisation, short) = (service.organisation(), service.short_name());
+        self.file(&format!("{what}-{organisation}_{short}.cbor"))
     }
 
     /// The card file that was given to `create`.

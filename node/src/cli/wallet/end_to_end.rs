@@ -18,8 +18,15 @@ use trust::{CertificateKind, testing::NOW};
 use wallet::testing::{HOSPITAL, LUNCH, TestHome};
 use wire::{
     Now,
-    citizen::{InForce, RecordSubmission, WalletQuery},
-    consent::{Attested, Scope, Verdict},
+    asking::{Answered, ConsentAnswer, ConsentRequest, WaitingRequests},
+    cbor,
+    channel::ChannelId,
+    citizen::{DecisionReply, InForce, RecordSubmission, WalletQuery},
+    consent::{Attested, Decision, Onward, Scope, Uses, Verdict},
+    notice::{
+        Effect, EffectHow, EffectQuery, HistoryBatch, Notice, NoticeBatch, NoticeOutcome,
+        PairHistory,
+    },
 };
 
 use super::*;
@@ -32,6 +39,7 @@ struct Face {
     denied: Vec<Scope>,
     records: Vec<Vec<u8>>,
     older_trust: bool,
+    answers: Vec<ConsentAnswer>,
 }
 
 type Shared = Arc<Mutex<Face>>;
@@ -100,7 +108,7 @@ async fn decision(State(face): State<Shared>, body: Body) -> Vec<u8> {
     let signed = Signed::<Decision>::decode(&submission.object, &face.home.network.id).unwrap();
     face.home.take(&signed, &submission);
     let decision = signed.id().into();
-    cbor::to_vec(&DecisionReply { decision, seq: Some(7), status: InForce::Accepted })
+    cbor::to_vec(&DecisionReply { decision, seq: Some(7), status: InForce::Accepted, effect: None })
 }
 
 async fn register(State(face): State<Shared>, body: Body) -> Vec<u8> {
@@ -109,11 +117,95 @@ async fn register(State(face): State<Shared>, body: Body) -> Vec<u8> {
     cbor::to_vec(&face.home.register_of(&query.pair.subject))
 }
 
-async fn deny(State(face): State<Shared>, body: Body) {
+async fn history(State(face): State<Shared>, body: Body) -> Vec<u8> {
+    let face = lock(&face);
+    let pair = verified::<WalletQuery>(&face, &read(&body)).pair;
+    let notice = Notice {
+        seq: 3,
+        subject: pair.subject,
+        recipient: HOSPITAL.parse().unwrap(),
+        items: vec!["health.allergy".parse().unwrap()],
+        purpose: Some("treatment".parse().unwrap()),
+        first: NOW,
+        last: NOW,
+        count: 1,
+        outcome: NoticeOutcome::Refused("denied".parse().unwrap()),
+        salt: Nonce([1; 16]),
+    };
+    let home = face.home.node.organisation.clone();
+    let channel = ChannelId { home, source: pair.source };
+    let batch = NoticeBatch { channel, first: 3, hashes: vec![notice.hash()], time: NOW };
+    let batch = HistoryBatch { batch: face.home.sign(batch), notices: vec![notice] };
+    cbor::to_vec(&PairHistory { batches: vec![batch], older: false })
+}
+
+async fn effect(State(face): State<Shared>, body: Body) -> Vec<u8> {
+    let face = lock(&face);
+    let EffectQuery { pair, decision, .. } = verified(&face, &read(&body));
+    let home = face.home.node.organisation.clone();
+    let effect = Effect {
+        decision,
+        channel: Some(ChannelId { home, source: pair.source.clone() }),
+        pair,
+        seq: Some(1),
+        how: EffectHow::LeasesLapsed,
+        since: NOW,
+        time: NOW,
+        present_consent_excepted: true,
+    };
+    cbor::to_vec(&face.home.sign(effect))
+}
+
+/// Asks for the allergy once, whoever asks.
+async fn requests(State(face): State<Shared>, body: Body) -> Vec<u8> {
+    let face = lock(&face);
+    let pair = verified::<WalletQuery>(&face, &read(&body)).pair;
+    let request = ConsentRequest {
+        id: Nonce([2; 16]),
+        source: LUNCH.parse().unwrap(),
+        recipient: pair.source,
+        subject: pair.subject,
+        items: vec!["health.allergy".parse().unwrap()],
+        purpose: "treatment".parse().unwrap(),
+        valid_days: 30,
+        uses: Uses::Once,
+        window: None,
+        retention_days: None,
+        onward: Onward::Forbidden,
+        text: "診療のためにお願いします。".to_owned(),
+        language: "ja".to_owned(),
+        version: 1,
+        issued: NOW,
+        expires: NOW.plus_ms(3_600_000),
+    };
+    let waiting = face.answers.is_empty().then(|| face.home.sign(request));
+    cbor::to_vec(&WaitingRequests { requests: waiting.into_iter().collect() })
+}
+
+async fn answer(State(face): State<Shared>, body: Body) {
     let mut face = lock(&face);
-    let deny = verified::<Decision>(&face, &read(&body));
+    let answer = verified(&face, &read(&body));
+    face.answers.push(answer);
+}
+
+async fn deny(State(face): State<Shared>, body: Body) -> Vec<u8> {
+    let mut face = lock(&face);
+    let submission = read(&body);
+    let deny = verified::<Decision>(&face, &submission);
     assert_eq!(deny.verdict, Verdict::Deny);
+    let id = Signed::<Decision>::decode(&submission.object, &face.home.network.id).unwrap().id();
+    let effect = Effect {
+        decision: id.into(),
+        pair: deny.pair,
+        channel: None,
+        seq: None,
+        how: EffectHow::AtSource,
+        since: NOW,
+        time: NOW,
+        present_consent_excepted: false,
+    };
     face.denied.push(deny.scope);
+    cbor::to_vec(&face.home.sign(effect))
 }
 
 async fn record(
@@ -147,6 +239,7 @@ impl Desk {
             denied: Vec::new(),
             records: Vec::new(),
             older_trust: false,
+            answers: Vec::new(),
         };
         let face = Arc::new(Mutex::new(face));
         let router = Router::new()
@@ -158,6 +251,10 @@ impl Desk {
             .route("/wallet/link", post(link))
             .route("/wallet/decision", post(decision))
             .route("/wallet/register", post(register))
+            .route("/wallet/history", post(history))
+            .route("/wallet/effect", post(effect))
+            .route("/wallet/requests", post(requests))
+            .route("/wallet/answer", post(answer))
             .route("/wallet/deny", post(deny))
             .route("/wallet/record", post(record))
             .with_state(face.clone());
@@ -232,7 +329,9 @@ async fn a_deny_stands_against_a_permit_until_the_citizen_names_it() {
     assert_eq!(dry.json["denies_standing"], json!([deny]));
     assert!(dry.json.get("decision").is_none(), "a dry run signs nothing");
 
-    let partial = desk.run(&both).await;
+    let refused = desk.refused(&both).await;
+    assert!(refused.contains(&deny) && refused.contains("--leave-denies"), "{refused}");
+    let partial = desk.run(&format!("{both} --leave-denies")).await;
     assert!(partial.text.contains("So it allows only health.medication."), "{}", partial.text);
     let allergy = both.replace("--item health.medication", "");
     let refused = desk.refused(&allergy).await;
@@ -264,7 +363,10 @@ async fn a_deny_and_a_record_go_straight_to_the_source() {
     desk.set_up().await;
     let url = &desk.url;
     let stopped = desk.run(&format!("stop {LUNCH} --direct {url}")).await;
-    assert!(stopped.text.contains("発効"), "{}", stopped.text);
+    assert!(
+        stopped.text.contains("発効 in force since") && stopped.text.contains("(at the source")
+    );
+    assert_eq!(stopped.json["effect"]["how"], "at-source");
     assert_eq!(lock(&desk.face).denied, [Scope::EVERYTHING]);
 
     let file = desk.path("record.json");
@@ -277,6 +379,54 @@ async fn a_deny_and_a_record_go_straight_to_the_source() {
         refused, "This was not taken: only allergies are kept here (status 403)",
         "a node's words reach the citizen"
     );
+}
+
+#[tokio::test]
+async fn who_looked_and_since_when_a_deny_is_in_force_is_told() {
+    let desk = Desk::new().await;
+    desk.set_up().await;
+    let history = desk.run(&format!("history --service {LUNCH}")).await;
+    assert!(history.text.contains(HOSPITAL) && history.text.contains("拒否中"), "{}", history.text);
+    assert_eq!(history.json["notices"][0]["outcome"], json!({ "refused": "denied" }));
+
+    let deny = desk.run(&format!("deny --source {LUNCH}")).await;
+    let deny = deny.json["decision"].as_str().unwrap().to_owned();
+    let told = desk.run(&format!("effect {LUNCH} {deny}")).await;
+    assert!(
+        told.text.contains("in force since") && told.text.contains("(lapsed)"),
+        "{}",
+        told.text
+    );
+    assert!(told.text.contains("counter"), "what is excepted is said: {}", told.text);
+}
+
+#[tokio::test]
+async fn a_recipients_request_is_shown_and_answered_once() {
+    let desk = Desk::new().await;
+    desk.set_up().await;
+    desk.run(&format!("service {HOSPITAL}")).await;
+    let asked = desk.run(&format!("requests --service {HOSPITAL}")).await;
+    assert!(asked.text.contains("診療のために") && asked.text.contains("30 days, one release"));
+    let id = asked.json[0]["id"].as_str().unwrap().to_owned();
+
+    // A deny in the way: nothing is signed, and nothing answered.
+    let deny = desk.run(&format!("deny --source {LUNCH}")).await;
+    let deny = deny.json["decision"].as_str().unwrap().to_owned();
+    let agree = format!("answer {id} agree --service {HOSPITAL}");
+    let refused = desk.refused(&agree).await;
+    assert!(refused.contains(&deny) && refused.contains("Nothing was signed"), "{refused}");
+    assert!(lock(&desk.face).answers.is_empty());
+    let agreed = desk.run(&format!("{agree} --reopen {deny}")).await;
+    assert!(agreed.text.contains("agreed 同意"), "{}", agreed.text);
+    assert_eq!(agreed.json["permit"]["allows"], json!(["health.allergy"]));
+    {
+        let face = lock(&desk.face);
+        assert_eq!(face.answers.len(), 1);
+        assert_eq!(face.answers[0].answer, Answered::Agreed);
+        assert_eq!(face.answers[0].pair.source.to_string(), HOSPITAL);
+    }
+    let refused = desk.refused(&format!("answer {id} decline --service {HOSPITAL}")).await;
+    assert!(refused.contains("waits"), "{refused}");
 }
 
 #[tokio::test]

@@ -1,7 +1,11 @@
 use clap::Parser;
-use wire::consent::{Items, PurposeScope, Recipient, Scope};
+use wallet::PermitDraft;
+use wire::consent::{Items, Onward, PurposeScope, Recipient, Reopen, Scope, Uses};
 
-use super::*;
+use super::{
+    decide::{deny_scope, permit_draft},
+    *,
+};
 
 const LUNCH: &str = "9000020102016/school-lunch";
 const HOSPITAL: &str = "9000020102016/hospital";
@@ -53,7 +57,12 @@ fn every_command_is_understood() {
         ),
         format!("key export {LUNCH} file"),
         format!("key approve {LUNCH} file"),
+        format!("key list {LUNCH}"),
         format!("key end {LUNCH} {DENY} --keep {DENY}"),
+        format!("key end {LUNCH} {DENY} --keep-none"),
+        format!("present --request file --reopen {DENY}"),
+        "present --request file --dry-run".into(),
+        format!("status {LUNCH}"),
     ] {
         parse(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
@@ -73,6 +82,8 @@ fn what_is_not_a_name_or_a_hash_is_refused() {
         format!("{permit} --item health --purpose treatment --reopen all"),
         format!("{permit} --item health"),
         format!("permit --source {LUNCH} --item health --purpose treatment"),
+        format!("key end {LUNCH} {DENY} --keep {DENY} --keep-none"),
+        "present".into(),
         "stop".into(),
     ] {
         assert!(parse(&line).is_err(), "{line}");

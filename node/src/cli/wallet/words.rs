@@ -75,10 +75,15 @@ pub fn scope(scope: &Scope) -> String {
     format!("{recipient}: {items}, for {purpose}")
 }
 
+/// Said of a deny that bites at a source whose witnesses have not answered.
+pub const DURABLE_AT_SOURCE: &str =
+    "発効 in force at the source; its witnesses have not cosigned it yet, so there is no receipt";
+
 /// 発効, in one phrase.
 pub fn status(status: &InForce) -> String {
     match status {
         InForce::Accepted => "accepted, on its way".to_owned(),
+        InForce::Durable => "durable here, on its way; witnesses have not answered yet".to_owned(),
         InForce::Acknowledged(since) => format!("発効 in force since {}", date(*since)),
         InForce::LeasesLapsed(since) => format!("発効 in force since {} (leases)", date(*since)),
         InForce::Unreadable(since) => {

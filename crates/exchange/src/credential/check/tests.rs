@@ -8,7 +8,7 @@ use wire::Signer;
 use super::*;
 use crate::{
     credential::Claims,
-    fixture::{Fixture, PERMIT, claims, expected, hospital, item, lunch, pharmacy},
+    fixture::{Fixture, PERMIT, TERMS, claims, expected, hospital, item, lunch, pharmacy},
 };
 
 const ID: Hash = Hash([3; 32]);
@@ -121,6 +121,7 @@ fn a_good_one_passes() {
     assert_eq!(checked.bytes(), presentation.bytes());
     assert_eq!(checked.request(), ID);
     assert_eq!(checked.decisions(), [PERMIT]);
+    assert_eq!(checked.terms()[&PERMIT], TERMS);
     assert_eq!((checked.issued(), checked.expires()), (NOW, NOW.plus_ms(120_000)));
     assert_eq!(checked.chain().public_key(), &case.fixture.credential.public_key());
     let shown: Vec<String> = checked.items().keys().map(ToString::to_string).collect();
@@ -392,6 +393,9 @@ fn the_payload_holds_these_claims_and_no_others() {
         ("decisions", json!([]), Invalid::Decisions),
         ("decisions", json!([two, one]), Invalid::Decisions),
         ("decisions", json!([one, one]), Invalid::Decisions),
+        ("terms", json!({}), Invalid::Terms),
+        ("terms", json!({two.clone(): TERMS}), Invalid::Terms),
+        ("terms", json!({PERMIT.to_string(): {"onward": "maybe"}}), json_payload.clone()),
         ("_sd_alg", json!("sha-512"), Invalid::DigestAlgorithm),
         ("_sd_alg", json!("SHA-256"), Invalid::DigestAlgorithm),
         ("_sd", json!([]), json_payload.clone()),

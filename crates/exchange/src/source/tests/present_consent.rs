@@ -1,5 +1,10 @@
 //! Without a lease: a permit signed at the counter for one request.
 
+use wire::{
+    citizen::{CertificateStatus, Standing},
+    exchange,
+};
+
 use super::*;
 
 /// A citizen at the counter whose home cannot be reached: begun key, no permit in the channel.
@@ -26,6 +31,16 @@ impl Counter {
 
     /// A request with a permit for it, changed by `change` before it is signed.
     fn request(&self, change: impl FnOnce(&mut Decision)) -> Authentic {
+        self.request_with_status(change, |_| {}, 1)
+    }
+
+    /// The same, with a status that `alter` changed and `city` signed.
+    fn request_with_status(
+        &self,
+        change: impl FnOnce(&mut Decision),
+        alter: impl FnOnce(&mut CertificateStatus),
+        by: usize,
+    ) -> Authentic {
         let bare = self.bare();
         let network = &self.store.fixture.network;
         let city = network.city(1);
@@ -49,13 +64,24 @@ impl Counter {
         change(&mut decision);
         let signed = Signed::new(decision, &network.id, &self.phone).unwrap();
         let chain = network.service_certificate(1, HERE, &lunch(), &self.phone.public_key());
-        let attested = Attested { object: signed.bytes().to_vec().into(), chain };
-        self.store.fixture.authentic(Request { present_consent: Some(attested), ..bare })
+        let mut status = CertificateStatus {
+            certificate: wire::sha256(&chain[0]),
+            standing: Standing::Good,
+            time: NOW,
+        };
+        alter(&mut status);
+        let issuer = network.city(by);
+        let status = Signed::new(status, &network.id, &issuer.signer).unwrap();
+        let present = exchange::PresentConsent {
+            permit: Attested { object: signed.bytes().to_vec().into(), chain },
+            status: Attested { object: status.bytes().to_vec().into(), chain: issuer.chain },
+        };
+        self.store.fixture.authentic(Request { present_consent: Some(present), ..bare })
     }
 
     fn admit(&self, request: &Authentic) -> Result<PresentConsent, PresentConsentError> {
         let trust = self.store.fixture.trust();
-        PresentConsent::admit(request, &self.store.pair, trust, NOW, NOW)
+        PresentConsent::admit(request, &self.store.pair, trust, STATUS_AGE_MS, NOW)
     }
 
     fn evaluate(&self, request: &Authentic, ms: u64) -> Result<Evaluated, Declined> {
@@ -149,20 +175,14 @@ fn its_key_must_stand() {
     let request = counter.request(|_| {});
     let key = counter.phone.public_key().key_hash();
     let not_standing = Declined::Refused(Refused::KeyDoesNotStand);
-    // Its certificate's status is too old.
+    // The status that was fresh when it was admitted is too old when it is evaluated.
     let late = STATUS_AGE_MS + 1;
     let present = counter.admit(&request).unwrap();
     assert!(present.is_fresh(NOW.plus_ms(STATUS_AGE_MS)));
     assert!(!present.is_fresh(NOW.plus_ms(late)));
-    let stale = PresentConsent::admit(
-        &request,
-        &counter.store.pair,
-        counter.store.fixture.trust(),
-        Timestamp(NOW.0 - late),
-        NOW,
-    )
-    .unwrap();
-    let refused = counter.store.view_with(&request, 0, Some(&stale), |view| request.evaluate(view));
+    let old = counter.request_with_status(|_| {}, |s| s.time = Timestamp(NOW.0 - STATUS_AGE_MS), 1);
+    let present = counter.admit(&old).unwrap();
+    let refused = counter.store.view_with(&old, 1, Some(&present), |view| old.evaluate(view));
     assert_eq!(refused, Err(not_standing));
     // It was ended, or never began.
     counter.store.pair.ended.insert(key, Default::default());
@@ -195,4 +215,36 @@ fn it_is_about_the_pair_that_was_looked_up() {
         request.evaluate(&View { pair, ..*view })
     });
     assert_eq!(refused, Err(Declined::Refused(Refused::UnknownCitizen)));
+}
+
+#[test]
+fn its_status_is_the_issuers_fresh_and_good() {
+    let counter = Counter::new();
+    let admit = |alter: fn(&mut CertificateStatus), by| {
+        counter.admit(&counter.request_with_status(|_| {}, alter, by)).map(|_| ())
+    };
+    assert!(admit(|_| {}, 1).is_ok());
+    assert!(admit(|s| s.time = NOW.plus_ms(60_000), 1).is_ok());
+    let revoked = admit(|s| s.standing = Standing::Revoked, 1);
+    assert!(matches!(revoked, Err(PresentConsentError::Revoked)));
+    for alter in
+        [(|s| s.time = Timestamp(NOW.0 - STATUS_AGE_MS - 1)) as fn(&mut CertificateStatus), |s| {
+            s.time = NOW.plus_ms(60_001)
+        }]
+    {
+        assert!(matches!(admit(alter, 1), Err(PresentConsentError::StaleStatus)));
+    }
+    // Of another certificate, or by a city that did not issue it.
+    let other = admit(|s| s.certificate = Hash([1; 32]), 1);
+    assert!(matches!(other, Err(PresentConsentError::OtherStatus)));
+    assert!(matches!(admit(|_| {}, 0), Err(PresentConsentError::OtherStatus)));
+}
+
+#[test]
+fn a_source_that_never_saw_a_key_of_the_pair_refuses() {
+    let mut counter = Counter::new();
+    let request = counter.request(|_| {});
+    counter.store.pair = PairState::default();
+    let refused = counter.evaluate(&request, 0).unwrap_err();
+    assert_eq!(refused, Declined::Refused(Refused::NoLease));
 }

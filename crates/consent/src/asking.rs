@@ -1,0 +1,179 @@
+//! What a recipient may ask a citizen to permit, and how many such requests may wait. The recipient,
+//! the home and the wallet each check by the same function.
+
+use wire::{Timestamp, asking::ConsentRequest, consent::Uses, limits};
+
+use crate::scope;
+
+/// Most requests of one recipient that wait for one citizen's answer.
+pub const WAITING: usize = 16;
+/// Longest permit that may be asked for, in days.
+pub const VALID_DAYS: u32 = 3660;
+/// How far two organisations' clocks may differ, in milliseconds.
+const SKEW_MS: u64 = 60_000;
+
+/// What is wrong with a consent request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum AskFault {
+    #[error("name 1 to 64 item types, sorted, each once, none of them public")]
+    Items,
+    #[error("the source and the recipient are one service")]
+    SameService,
+    #[error("a permit lasts 1 to 3660 days")]
+    Days,
+    #[error("uses per period need a count of at least 1 and a period of at least 1 s")]
+    Uses,
+    #[error("the window of the data must end after it begins")]
+    Window,
+    #[error("the text has 1 to 2000 characters, none of them a control character but line ends")]
+    Text,
+    #[error("the language tag has 1 to 35 letters, digits and hyphens")]
+    Language,
+    #[error("a request waits at most 30 days")]
+    Expiry,
+    #[error("the request has expired")]
+    Expired,
+    #[error("the request was issued in the future")]
+    Future,
+}
+
+/// Whether a request is in its form, and waits at `at`.
+pub fn check(request: &ConsentRequest, at: Timestamp) -> Result<(), AskFault> {
+    let ConsentRequest { items, issued, expires, .. } = request;
+    let sorted = items.windows(2).all(|pair| pair[0] < pair[1]);
+    if !(1..=limits::ITEMS).contains(&items.len()) || !sorted || items.iter().any(scope::is_public)
+    {
+        return Err(AskFault::Items);
+    }
+    if request.source == request.recipient {
+        return Err(AskFault::SameService);
+    }
+    if !(1..=VALID_DAYS).contains(&request.valid_days) {
+        return Err(AskFault::Days);
+    }
+    if let Uses::Per { count, period_ms } = request.uses
+        && (count == 0 || period_ms < 1000)
+    {
+        return Err(AskFault::Uses);
+    }
+    if request.window.is_some_and(|window| window.from >= window.until) {
+        return Err(AskFault::Window);
+    }
+    // The words go to a screen, a terminal among them.
+    let shown = |c: char| !c.is_control() || c == '\n';
+    if request.text.trim().is_empty()
+        || request.text.chars().count() > limits::NOTICE_TEXT
+        || !request.text.chars().all(shown)
+    {
+        return Err(AskFault::Text);
+    }
+    let tag = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
+    if !(1..=limits::LANGUAGE_TAG).contains(&request.language.len())
+        || !request.language.bytes().all(tag)
+    {
+        return Err(AskFault::Language);
+    }
+    if expires <= issued || expires.ms_since(*issued) > limits::CONSENT_REQUEST_MS {
+        return Err(AskFault::Expiry);
+    }
+    if at >= *expires {
+        return Err(AskFault::Expired);
+    }
+    if issued.ms_since(at) > SKEW_MS {
+        return Err(AskFault::Future);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{
+        Nonce, ServiceId,
+        consent::{Onward, Window},
+    };
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_775_001_600);
+
+    fn request() -> ConsentRequest {
+        ConsentRequest {
+            id: Nonce([1; 16]),
+            source: "9000020102016/school-lunch".parse().unwrap(),
+            recipient: "9000020102016/hospital".parse().unwrap(),
+            subject: ServiceId([2; 32]),
+            items: ["health.allergy", "health.condition"].map(|item| item.parse().unwrap()).into(),
+            purpose: "treatment".parse().unwrap(),
+            valid_days: 90,
+            uses: Uses::Unlimited,
+            window: None,
+            retention_days: None,
+            onward: Onward::Forbidden,
+            text: "診療のため。\nアレルギーの情報。".to_owned(),
+            language: "ja".to_owned(),
+            version: 1,
+            issued: NOW,
+            expires: NOW.plus_ms(limits::CONSENT_REQUEST_MS),
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        type Change = fn(&mut ConsentRequest);
+        let cases: [(Change, AskFault); 20] = [
+            (|r| r.items.clear(), AskFault::Items),
+            (|r| r.items.reverse(), AskFault::Items),
+            (|r| r.items[1] = r.items[0].clone(), AskFault::Items),
+            (|r| r.items.push("public.weather".parse().unwrap()), AskFault::Items),
+            (
+                |r| r.items = (10..75).map(|n| format!("x.a{n}").parse().unwrap()).collect(),
+                AskFault::Items,
+            ),
+            (|r| r.source = r.recipient.clone(), AskFault::SameService),
+            (|r| r.valid_days = 0, AskFault::Days),
+            (|r| r.valid_days = VALID_DAYS + 1, AskFault::Days),
+            (|r| r.uses = Uses::Per { count: 0, period_ms: 1000 }, AskFault::Uses),
+            (|r| r.uses = Uses::Per { count: 1, period_ms: 999 }, AskFault::Uses),
+            (|r| r.window = Some(Window { from: NOW, until: NOW }), AskFault::Window),
+            (|r| r.text = " \n".to_owned(), AskFault::Text),
+            (|r| r.text = "\u{1b}[2J".to_owned(), AskFault::Text),
+            (|r| r.text = "あ".repeat(limits::NOTICE_TEXT + 1), AskFault::Text),
+            (|r| r.language = String::new(), AskFault::Language),
+            (|r| r.language = "日本語".to_owned(), AskFault::Language),
+            (|r| r.expires = r.issued, AskFault::Expiry),
+            (|r| r.expires = r.expires.plus_ms(1), AskFault::Expiry),
+            (
+                |r| {
+                    r.issued = Timestamp(NOW.0 - 2);
+                    r.expires = NOW;
+                },
+                AskFault::Expired,
+            ),
+            (
+                |r| {
+                    r.issued = NOW.plus_ms(SKEW_MS + 1);
+                    r.expires = r.issued.plus_ms(1);
+                },
+                AskFault::Future,
+            ),
+        ];
+        assert_eq!(check(&request(), NOW), Ok(()));
+        for (place, (change, fault)) in cases.into_iter().enumerate() {
+            let mut request = request();
+            change(&mut request);
+            assert_eq!(check(&request, NOW), Err(fault), "case {place}");
+        }
+    }
+
+    #[test]
+    fn the_largest_request_fits_its_envelope() {
+        let long = |n: usize| format!("x.{}{n:03}", "a".repeat(29)).parse().unwrap();
+        let mut request = request();
+        request.items = (0..limits::ITEMS).map(long).collect();
+        request.text = "𠮷".repeat(limits::NOTICE_TEXT);
+        request.language = "a".repeat(limits::LANGUAGE_TAG);
+        assert_eq!(check(&request, NOW), Ok(()));
+        let bytes = wire::cbor::to_vec(&request).len() + 512;
+        assert!(bytes <= <ConsentRequest as wire::Message>::LIMIT, "{bytes}");
+    }
+}

@@ -1,0 +1,138 @@
+//! Who looked at what: the notices of one pair, each checked against the batch that its source
+//! signed; and 発効証明, the signed word that a decision is in force.
+
+use trust::{CertificateKind, ChainError, Freshness, LeafSubject, SignedError, Trust};
+use wire::{
+    DecisionId, Message, Nonce, OrganisationId, ServiceName, Signed, Timestamp, Unsigned,
+    channel::ChannelId,
+    consent::Attested,
+    notice::{Effect, EffectHow, EffectQuery, Notice, NoticeBatch, PairHistory},
+};
+
+use crate::{Wallet, WalletError};
+
+/// What happened at one source, every notice checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryView {
+    /// In the order in which the source wrote them.
+    pub notices: Vec<Notice>,
+    /// Whether older ones exist that the home did not show.
+    pub older: bool,
+}
+
+impl Wallet {
+    /// Checks a history: each notice is this wallet's own, is in the batch it came with, and the
+    /// batch is the source's. [`Wallet::query`] asks for it.
+    pub fn read_history(
+        &self,
+        source: &ServiceName,
+        history: &PairHistory,
+        trust: &Trust,
+        at: Timestamp,
+    ) -> Result<HistoryView, WalletError> {
+        let subject = self.pair(source)?.subject;
+        let channel = ChannelId { home: self.home().organisation.clone(), source: source.clone() };
+        let mut notices: Vec<Notice> = Vec::new();
+        for shown in &history.batches {
+            let batch: NoticeBatch = by_organisation(
+                &shown.batch,
+                &source.organisation(),
+                trust,
+                at,
+                |batch: &NoticeBatch| batch.time,
+            )?;
+            if batch.channel != channel {
+                return Err(WalletError::ForeignHistory);
+            }
+            for notice in &shown.notices {
+                if notice.subject != subject {
+                    return Err(WalletError::ForeignHistory);
+                }
+                if batch.hash_of(notice.seq) != Some(&notice.hash()) {
+                    return Err(WalletError::NoticeNotSigned);
+                }
+                if notices.last().is_some_and(|last| last.seq >= notice.seq) {
+                    return Err(WalletError::HistoryOrder);
+                }
+                notices.push(notice.clone());
+            }
+        }
+        Ok(HistoryView { notices, older: history.older })
+    }
+
+    /// For the key at `source` to sign: give me the receipt for this decision of mine there.
+    pub fn effect_query(
+        &self,
+        source: &ServiceName,
+        decision: DecisionId,
+        nonce: Nonce,
+        at: Timestamp,
+    ) -> Result<Unsigned<EffectQuery>, WalletError> {
+        let own = self.service(source)?;
+        let query = EffectQuery { pair: self.pair(source)?, decision, nonce, time: at };
+        Ok(Unsigned::new(query, self.network(), &own.key))
+    }
+
+    /// Checks a receipt for a decision at `source` and keeps it: signed by this wallet's home, or by
+    /// the source if it says that the source holds the decision.
+    pub fn accept_effect(
+        &mut self,
+        source: &ServiceName,
+        decision: &DecisionId,
+        receipt: &Attested,
+        trust: &Trust,
+        at: Timestamp,
+    ) -> Result<Effect, WalletError> {
+        let claimed = Signed::<Effect>::decode(&receipt.object, trust.network())
+            .map_err(|error| WalletError::Signed(SignedError::Envelope(error)))?;
+        let home = self.home().organisation.clone();
+        let signer = match claimed.unverified().how {
+            EffectHow::AtSource => source.organisation(),
+            EffectHow::Acknowledged | EffectHow::LeasesLapsed => home.clone(),
+        };
+        let effect: Effect =
+            by_organisation(receipt, &signer, trust, at, |effect: &Effect| effect.time)?;
+        if effect.decision != *decision {
+            return Err(WalletError::OtherDecision);
+        }
+        let channel = ChannelId { home, source: source.clone() };
+        let by_home = effect.how != EffectHow::AtSource;
+        if effect.pair != self.pair(source)?
+            || effect.channel.as_ref().is_some_and(|named| *named != channel)
+            || (by_home && (effect.channel.is_none() || effect.seq.is_none()))
+            || effect.since > effect.time
+        {
+            return Err(WalletError::ForeignEffect);
+        }
+        self.note_effect(*decision, receipt.clone());
+        Ok(effect)
+    }
+}
+
+/// A message signed by one organisation, whose certificate held when it was signed, or holds now.
+pub(crate) fn by_organisation<M: Message>(
+    signed: &Attested,
+    organisation: &OrganisationId,
+    trust: &Trust,
+    at: Timestamp,
+    time: impl Fn(&M) -> Timestamp,
+) -> Result<M, WalletError> {
+    if trust.freshness(at) == Freshness::HardExpired {
+        return Err(WalletError::Chain(ChainError::TrustExpired));
+    }
+    let claimed = Signed::<M>::decode(&signed.object, trust.network())
+        .map_err(|error| WalletError::Signed(SignedError::Envelope(error)))?;
+    let verify = |at| trust::verify_signed::<M>(signed, CertificateKind::Organisation, trust, at);
+    let (verified, chain) = verify(time(claimed.unverified()).min(at))
+        .or_else(|_| verify(at))
+        .map_err(WalletError::Signed)?;
+    match chain.subject() {
+        LeafSubject::Organisation { organisation: of, .. } if of == organisation => {
+            Ok(verified.into_message())
+        }
+        _ => Err(WalletError::OtherSigner),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! Enrolment, the keys at services, and the links between them.
+
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use identity::synthetic::SyntheticCard;
+
+use wire::ServiceName;
+
+use super::{Report, Session, directory::KeyName, hint, json, read_file, words};
+
+impl Session<'_> {
+    pub(super) async fn enrol(&mut self, card: Option<&Path>) -> anyhow::Result<Report> {
+        let card = match card {
+            Some(path) => Some(read_file(path)?),
+            None => self.directory.card()?,
+        };
+        let Some(card) = card else {
+            bail!("no card: give --card FILE (a real card reader is not built in yet)");
+        };
+        let card = SyntheticCard::from_bytes(&card).context("the card file cannot be used")?;
+        let home = self.home()?;
+        let trust = self.trust(&home).await?;
+        let signer = self.keys.open_or_make(&self.directory.key_file(KeyName::Id))?;
+        let key = signer.public_key();
+        let draft = self.wallet.enrolment(home.challenge().await?, key, self.now())?;
+        let signature = card.sign(&draft.card_message()).context("the card did not sign")?;
+        let enrolment = draft.with_card(card.certificate().to_vec(), signature).sign(&*signer)?;
+        let reply = home.enrol(&enrolment).await?;
+        self.wallet.accept_enrolment(&key, reply, &trust, self.now())?;
+        self.save()?;
+        let id = self.wallet.id()?;
+        let (number, until) = (id.number(), id.not_after());
+        Ok(Report {
+            text: format!("your number is {number}; certified until {}\n", words::date(until)),
+            json: json!({ "number": number, "not_after": until }),
+        })
+    }
+
+    pub(super) async fn certify_service_key(
+        &mut self,
+        service: &ServiceName,
+    ) -> anyhow::Result<Report> {
+        self.wallet.id().map_err(hint)?;
+        let home = self.home()?;
+        let trust = self.trust(&home).await?;
+        let signer = self.keys.open_or_make(&self.directory.key_file(KeyName::Service(service)))?;
+        let key = signer.public_key();
+        let proof = self.wallet.service_key_proof(service, &key)?.sign(&*signer)?;
+        let request = self
+            .wallet
+            .service_key_request(&key, &proof, self.nonce(), self.now())?
+            .sign(&*self.id_signer()?)?;
+        let reply = home.service_key(&self.wallet.attest_with_id(&request)?).await?;
+        let begun = self.wallet.accept_service_key(service, &key, reply, &trust, self.now())?;
+        self.save()?;
+        let own = self.wallet.service(service)?;
+        let standing = if begun {
+            "it may permit and deny"
+        } else {
+            "it may deny; to permit, another of your phones must approve it (`key export`, `key approve`)"
+        };
+        Ok(Report {
+            text: format!("certified a key at {service} as {}: {standing}\n", own.subject),
+            json: json::service_key(service, own),
+        })
+    }
+
+    pub(super) async fn fetch_link(
+        &mut self,
+        source: &ServiceName,
+        recipient: &ServiceName,
+    ) -> anyhow::Result<Report> {
+        let request = self
+            .wallet
+            .link_request(source, recipient, self.nonce(), self.now())
+            .map_err(hint)?
+            .sign(&*self.id_signer()?)?;
+        let home = self.home()?;
+        let trust = self.trust(&home).await?;
+        let reply = home.link(&self.wallet.attest_with_id(&request)?).await?;
+        self.wallet.accept_link(source, recipient, reply, &trust, self.now())?;
+        self.save()?;
+        Ok(Report {
+            text: format!("linked {source} and {recipient}\n"),
+            json: json!({ "source": source, "recipient": recipient }),
+        })
+    }
+}

@@ -1,0 +1,179 @@
+//! What the citizen allows and refuses, and the register of it.
+
+use anyhow::bail;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use wallet::{NoticeText, PermitDraft, RegisterView};
+use wire::{
+    DecisionId, ServiceName, Unsigned,
+    citizen::DecisionReply,
+    consent::{Decision, Onward, Reopen, Uses},
+};
+
+use super::{PermitArgs, Report, Session, directory::Last, hint, words};
+use crate::wallet_client::{ClientError, WalletClient};
+
+impl Session<'_> {
+    /// Fetches and checks the register of the pair at a source.
+    pub(super) async fn register(&mut self, source: &ServiceName) -> anyhow::Result<RegisterView> {
+        let query = self.wallet.query(source, self.nonce(), self.now()).map_err(hint)?;
+        let query = self.sign(source, query)?;
+        let home = self.home()?;
+        let trust = self.trust(&home).await?;
+        let register = home.register(&self.wallet.attest_with_service_key(source, &query)?).await?;
+        let view = self.wallet.read_register(source, &register, &trust, self.now())?;
+        self.directory.save_last(Last::Register, source, &register)?;
+        self.wallet.note_register(source, &view);
+        self.save()?;
+        Ok(view)
+    }
+
+    pub(super) async fn permit(&mut self, args: &PermitArgs) -> anyhow::Result<Report> {
+        self.permit_as(permit_draft(args), &args.reopen, args.leave_denies, args.dry_run).await
+    }
+
+    /// Says what a permit would mean, signs it unless denies that were not named stand in its way, and
+    /// hands it in.
+    pub(super) async fn permit_as(
+        &mut self,
+        draft: PermitDraft,
+        reopen: &[DecisionId],
+        leave_denies: bool,
+        dry_run: bool,
+    ) -> anyhow::Result<Report> {
+        let view = self.register(&draft.source).await?;
+        if let Some(unknown) = reopen.iter().find(|id| !view.pair().knows_deny(id)) {
+            bail!("no deny {unknown} stands at {}", draft.source);
+        }
+        let covering = view.denies_a_permit_would_reopen(&draft);
+        let standing: Vec<_> = covering.iter().copied().filter(|id| !reopen.contains(id)).collect();
+        let allowed = view.leaves_allowed_by(&draft);
+        let mut text = draft.notice.text.clone();
+        if !reopen.is_empty() {
+            text += "These denies will no longer stand against it:\n";
+            text += &words::denies(&view, reopen);
+        }
+        if !standing.is_empty() {
+            text += "These denies still stand against it; each needs --reopen:\n";
+            text += &words::denies(&view, &standing);
+        }
+        let leaves: Vec<_> = allowed.iter().map(|leaf| leaf.as_str()).collect();
+        if leaves.is_empty() {
+            text += "So it would allow nothing.\n";
+        } else if !standing.is_empty() {
+            text += &format!("So it allows only {}.\n", leaves.join(", "));
+        }
+        let mut json = json!({ "allows": leaves, "denies_standing": standing });
+        if dry_run {
+            return Ok(Report { text, json });
+        }
+        // A deny stands until a permit names it, and only the citizen says which ones they saw. A
+        // permit that could never come to life is not signed at all.
+        if !standing.is_empty() && (leaves.is_empty() || !leave_denies) {
+            bail!(
+                "{text}Nothing was signed. Name each deny that you saw and want to lift with \
+                 --reopen ID, or let them stand with --leave-denies."
+            );
+        }
+        let (nonce, now) = (self.nonce(), self.now());
+        let unsigned = self.wallet.permit(&draft, nonce, now).map_err(hint)?;
+        // What was shown is kept before what was signed leaves the house.
+        self.save()?;
+        let reply = self.decide(&draft.source, unsigned).await?;
+        text += &format!("permit {}: {}\n", reply.decision, words::status(&reply.status));
+        json["decision"] = json!(reply.decision);
+        json["seq"] = json!(reply.seq);
+        json["status"] = json!(reply.status);
+        if !self.wallet.service(&draft.source)?.begun {
+            text += "The key at this source has not begun: until another phone approves it, the \
+                     permit allows nothing.\n";
+        }
+        Ok(Report { text, json })
+    }
+
+    pub(super) async fn deny(
+        &mut self,
+        draft: &wallet::DenyDraft,
+        direct: Option<&str>,
+    ) -> anyhow::Result<Report> {
+        let (nonce, now) = (self.nonce(), self.now());
+        let unsigned = self.wallet.deny(draft, nonce, now).map_err(hint)?;
+        let says = words::scope(&deny_scope(draft));
+        let Some(url) = direct else {
+            let reply = self.decide(&draft.source, unsigned).await?;
+            return Ok(Report {
+                text: format!(
+                    "denied {says}\ndeny {}: {}\n",
+                    reply.decision,
+                    words::status(&reply.status)
+                ),
+                json: serde_json::to_value(&reply)?,
+            });
+        };
+        let client = WalletClient::new(url)?;
+        let signed = self.sign(&draft.source, unsigned)?;
+        let id = DecisionId::from(signed.id());
+        let deny = self.wallet.attest_with_service_key(&draft.source, &signed)?;
+        let (text, json) = match client.deny_direct(&deny).await {
+            Ok(receipt) => self.keep_direct_effect(&draft.source, &id, &receipt)?,
+            Err(ClientError::Status(StatusCode::ACCEPTED)) => {
+                (words::DURABLE_AT_SOURCE.to_owned(), Value::Null)
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Report {
+            text: format!("denied {says}\ndeny {id}: {text}\n"),
+            json: json!({ "decision": id, "direct": true, "effect": json }),
+        })
+    }
+
+    /// Signs a decision and hands it to the home.
+    async fn decide(
+        &self,
+        source: &ServiceName,
+        unsigned: Unsigned<Decision>,
+    ) -> anyhow::Result<DecisionReply> {
+        let signed = self.sign(source, unsigned)?;
+        let decision = self.wallet.attest_with_service_key(source, &signed)?;
+        let reply = self.home()?.decide(&decision).await?;
+        self.wallet.check_decision_reply(&signed, &reply)?;
+        Ok(reply)
+    }
+}
+
+/// The draft that the arguments mean, with its notice written.
+pub(super) fn permit_draft(args: &PermitArgs) -> PermitDraft {
+    let uses = match (args.once, args.per_day) {
+        (true, _) => Uses::Once,
+        (false, Some(count)) => Uses::Per { count, period_ms: wallet::decision::DAY_MS },
+        (false, None) => Uses::Unlimited,
+    };
+    let mut draft = PermitDraft {
+        source: args.source.clone(),
+        recipient: args.recipient.clone(),
+        items: args.items.iter().cloned().collect(),
+        purpose: args.purpose.clone(),
+        reopens: args.reopen.iter().copied().map(Reopen::Deny).collect(),
+        valid_days: args.days,
+        uses,
+        window: None,
+        retention_days: args.retention_days,
+        onward: if args.onward { Onward::Allowed } else { Onward::Forbidden },
+        notice: NoticeText {
+            text: String::new(),
+            language: words::NOTICE_LANGUAGE.to_owned(),
+            version: words::NOTICE_VERSION,
+        },
+        request: None,
+    };
+    draft.notice.text = words::notice(&draft);
+    draft
+}
+
+pub(super) fn deny_scope(draft: &wallet::DenyDraft) -> wire::consent::Scope {
+    wire::consent::Scope {
+        recipient: draft.recipient.clone(),
+        items: draft.items.clone(),
+        purpose: draft.purpose.clone(),
+    }
+}

@@ -1,0 +1,81 @@
+//! 発効証明: the home's signed word that a decision is in force, and how it knows.
+
+use consent::{HomeEntry, PairThread};
+use wire::{
+    DecisionId,
+    channel::EntryKind,
+    citizen::InForce,
+    consent::Attested,
+    notice::{Effect, EffectHow, EffectQuery},
+};
+
+use super::{Home, register::SubmissionError};
+use crate::{
+    channel_store::{entry_key, subject_key},
+    context::Fault,
+    store::{Column, TypedRead},
+};
+
+const UNREADABLE: &str = "the source could not read it: it permits nothing, and has no receipt";
+
+impl Home {
+    /// The receipt for one decision of the citizen who asks, if it is in force.
+    pub async fn effect(&self, query: Attested) -> Result<Attested, SubmissionError> {
+        let trust = self.context.live_trust()?;
+        let (query, _) =
+            self.check_query(&trust, &query, |query: &EffectQuery| (&query.pair, query.time))?;
+        let EffectQuery { pair, decision, .. } = query;
+        let channel = self.channel(&pair);
+        let row = {
+            let read = self.context.committer.read();
+            let thread: PairThread = read
+                .read(Column::HomeThreads, &subject_key(&channel, &pair.subject))
+                .map_err(Fault::from)?
+                .unwrap_or_default();
+            let mut found = None;
+            for seq in thread.seqs.into_iter().rev() {
+                let row: Option<HomeEntry> = read
+                    .read(Column::HomeEntries, &entry_key(&channel, seq))
+                    .map_err(Fault::from)?;
+                if let Some(row) = row.filter(|row| is_it(row, &decision)) {
+                    found = Some(row);
+                    break;
+                }
+            }
+            found.ok_or(SubmissionError::Unknown("no such decision of this citizen is here"))?
+        };
+        // What a lost disk could make this home forget is not promised yet.
+        if !self.context.all_cosigned().await? {
+            return Err(SubmissionError::NotCosigned);
+        }
+        let time = self.context.now().wall;
+        let (how, since) = match self.standing(&channel, &row)? {
+            InForce::Acknowledged(since) => (EffectHow::Acknowledged, since),
+            InForce::LeasesLapsed(since) => (EffectHow::LeasesLapsed, since),
+            InForce::Accepted | InForce::Durable => return Err(SubmissionError::NotYet),
+            InForce::Unreadable(_) => return Err(SubmissionError::Standing(UNREADABLE.to_owned())),
+        };
+        // A source that has not received the deny may release on a present-consent, which needs no
+        // lease (DESIGN section 6).
+        let excepted = how == EffectHow::LeasesLapsed && row.entry.kind == EntryKind::DENY;
+        let effect = Effect {
+            decision,
+            pair,
+            channel: Some(channel),
+            seq: Some(row.entry.seq),
+            how,
+            since,
+            time,
+            present_consent_excepted: excepted,
+        };
+        Ok(self.context.attest(effect).await?)
+    }
+}
+
+/// A decision by its id, an entry about a key by its hash.
+fn is_it(row: &HomeEntry, id: &DecisionId) -> bool {
+    match row.decision {
+        Some(decision) => decision == *id,
+        None => row.entry.hash().0 == id.0,
+    }
+}
