@@ -64,7 +64,10 @@ fi
 step 'tests' cargo test --workspace
 if [ "$long" = yes ]; then
   # The node first: the run starts the binary beside it.
+  step 'mutants' cargo test -p simulator --features mutants --test mutants
   step 'node for faults' cargo build -p node -p testnet
+  step 'model' cargo run -p testnet -- model
+  step 'simulated days' cargo run -p testnet -- sim --seed 1 --nodes 6 --hours 1000
   step 'faults' cargo run -p testnet -- faults --kills 200
   step 'licences, bans, sources' check_tree
 fi

@@ -6,6 +6,7 @@
 //! - [`story`]: the demo
 //! - [`faults`]: nodes are killed, suspended and cut off under load, and everything is judged
 //! - [`latency`]: how soon a deny bites
+//! - [`simulation`]: the promise, model checked and simulated, without processes
 
 pub mod citizen;
 pub mod faults;
@@ -13,4 +14,5 @@ pub mod founding;
 pub mod latency;
 pub mod processes;
 pub mod roster;
+pub mod simulation;
 pub mod story;

@@ -1,4 +1,4 @@
-//! `testnet demo`, `faults` and `latency`: see the library.
+//! `testnet demo`, `model`, `sim`, `faults` and `latency`: see the library.
 
 use std::path::PathBuf;
 
@@ -22,6 +22,16 @@ enum Command {
         #[arg(long, default_value = "testnet-data")]
         dir: PathBuf,
     },
+    /// Explore every history of small worlds, with every fault: the machines of production, model
+    /// checked; fail on any violation
+    Model {
+        /// More of everything: takes hours
+        #[arg(long)]
+        big: bool,
+    },
+    /// Simulate days by seed: drifting clocks, partitions, crashes, lost writes, old backups; fail on any
+    /// violation
+    Sim(testnet::simulation::Options),
     /// Kill, suspend and cut off nodes under load, and judge from outside whether every deny held;
     /// fail on any violation
     Faults(testnet::faults::Options),
@@ -33,6 +43,8 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Demo { check, dir } => testnet::story::run(&dir, check).await,
+        Command::Model { big } => testnet::simulation::model(big),
+        Command::Sim(options) => testnet::simulation::days(&options),
         Command::Faults(options) => testnet::faults::run(&options).await,
         Command::Latency(options) => testnet::latency::run(&options).await,
     }

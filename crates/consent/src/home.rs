@@ -324,9 +324,7 @@ impl HomeChannel {
             let row = self.row(store, seq)?;
             size += row.entry.body.len() + 512;
             // The first entry always goes, however large: a channel must never stall.
-            if entries.len() == most
-                || (seq > applied.length && size > limits::FRAME / 2)
-            {
+            if entries.len() == most || (seq > applied.length && size > limits::FRAME / 2) {
                 break;
             }
             head = row.head;
