@@ -55,7 +55,7 @@ pub enum Outcome {
     /// Sent, or about to be; no answer yet.
     Pending,
     /// Waits for the citizen's present-consent.
-    Prepared(Request),
+    Prepared(Box<Request>),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -443,7 +443,8 @@ impl Recipient {
         Ok(match &stored.answer {
             Answer::Pending => Outcome::Pending,
             Answer::Prepared => {
-                Outcome::Prepared(cbor::from_slice(&stored.request).map_err(|_| Fault::Protocol)?)
+                let bare = cbor::from_slice(&stored.request).map_err(|_| Fault::Protocol)?;
+                Outcome::Prepared(Box::new(bare))
             }
             Answer::NotPermitted => Outcome::NotPermitted,
             Answer::Rejected(rejection) => Outcome::Rejected(*rejection),

@@ -103,7 +103,7 @@ fn witnesses_are_assigned_by_rank() {
     let without = assigned(&twice, &log, 7);
     assert!(chosen.iter().filter(|witness| **witness != chosen[2]).all(|w| without.contains(w)));
     assert_ne!(assigned(&all, &organisation(4), 7), chosen, "the load is spread");
-    assert_eq!(assigned(&[log.clone()], &log, 7), []);
+    assert_eq!(assigned(std::slice::from_ref(&log), &log, 7), []);
     // For ever: nodes must agree on it. SHA-256 over the array of tag, log and candidate, smallest
     // first, computed by hand.
     let of_four = assigned(&organisations(4), &organisation(0), 3);

@@ -33,7 +33,7 @@ impl Session<'_> {
             }
             KeyCommand::List { source } => {
                 let view = self.register(&source).await?;
-                return Ok(self.phones(&source, &view)?);
+                return self.phones(&source, &view);
             }
             KeyCommand::End { source, key, keep, keep_none } => {
                 // What the key permitted is shown first: only its citizen knows what shall go on.
