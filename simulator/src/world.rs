@@ -1,32 +1,33 @@
 //! The world: homes, sources, what is on its way between them, true time, and what an outside judge has
 //! seen. One step is one event at one node. The model checker and the simulator drive the same steps.
 
+mod answers;
+mod faults;
+
 use std::collections::BTreeMap;
 
 use consent::{
-    ChannelStore, UseCount,
+    ChannelStore,
     guard::Guard,
     home::{HomeError, in_force},
     lease::Run,
     source::{SourceError, accept_direct_deny},
 };
-use exchange::{
-    Declined, Evaluated, Previous, View,
-    source::{ChannelView, PairView},
-};
 use wire::{
-    Bytes, Hash, Nonce, Now, ServiceId,
+    Bytes, Hash, Nonce, Now,
     channel::{ChannelHead, ChannelId, Entry, Grant, HeadStatement, Position, Pull},
     citizen::InForce,
     consent::Scope,
 };
 
 use crate::{
-    cast::{Cast, PairId, PaperId, RequestId, Says, UNKNOWN_KIND},
+    cast::{Cast, PairId, PaperId, Says, UNKNOWN_KIND},
     judge::Judge,
-    node::{Memory, Node, Power, Role, Stage, Stored, home_channel, source_channel},
+    node::{Node, Role, home_channel, source_channel},
     shared::Shared,
 };
+
+pub use answers::Facts;
 
 /// Number of a node in [`World::nodes`]: homes first, then sources.
 pub type NodeId = usize;
@@ -122,42 +123,6 @@ impl Flight {
             | Self::Forked { to, .. }
             | Self::Push { to, .. }
             | Self::Applied { to, .. } => *to,
-        }
-    }
-}
-
-/// What a source reads before it decides, as one view of its store.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Facts {
-    subject: ServiceId,
-    state: consent::PairState,
-    channel: ChannelId,
-    applied: ChannelHead,
-    lease: Result<consent::lease::Lease, consent::lease::NoLease>,
-    uses: BTreeMap<wire::DecisionId, UseCount>,
-    previous: Option<Stored>,
-    now: Now,
-}
-
-impl Facts {
-    fn view(&self) -> View<'_> {
-        View {
-            pair: Some(PairView {
-                subject: &self.subject,
-                state: &self.state,
-                channel: Some(ChannelView {
-                    id: &self.channel,
-                    applied: &self.applied,
-                    lease: self.lease.as_ref().map_err(|none| *none),
-                }),
-            }),
-            uses: &self.uses,
-            present: None,
-            previous: self.previous.as_ref().map(|stored| Previous {
-                released: &stored.released,
-                presentation: &stored.presentation,
-            }),
-            at: self.now.wall,
         }
     }
 }
@@ -616,307 +581,6 @@ impl World {
             }
         })
     }
-
-    fn facts(&self, cast: &Cast, request: RequestId, source: NodeId) -> Facts {
-        let pair = cast.request(request).pair;
-        let channel = cast.channel(pair);
-        let node = &self.nodes[source];
-        let now = self.now(source);
-        let store = node.disk.channels.get(&channel).cloned().unwrap_or_default();
-        let applied = *source_channel(&store, cast, &channel).applied();
-        let lease = match node.memory.pulls.get(&channel) {
-            Some(puller) => puller.live(&applied.position, now).copied(),
-            None => Err(consent::lease::NoLease::Never),
-        };
-        let subject = cast.subject(pair);
-        Facts {
-            state: store.pair(&subject).expect("memory does not fail"),
-            subject,
-            channel,
-            applied,
-            lease,
-            uses: store.uses.clone(),
-            previous: node.disk.releases.get(&request).cloned(),
-            now,
-        }
-    }
-
-    /// A recipient asks, for the first time or again.
-    pub fn ask(&mut self, cast: &Cast, request: RequestId) {
-        let source = self.source(cast, cast.request(request).pair);
-        if !self.nodes[source].serves() || self.nodes[source].memory.answers.contains_key(&request)
-        {
-            return;
-        }
-        let facts = self.facts(cast, request, source);
-        let stage = match cast.authentic(request).evaluate(&facts.view()) {
-            Ok(Evaluated::Fetch(allowed)) => {
-                let stale = (!Guard::EvaluateInCommit.holds()).then(|| Shared::new(facts));
-                Stage::Fetching(Shared::new(allowed), stale)
-            }
-            Ok(Evaluated::Resend(resend)) => Stage::Again(Shared::new(resend)),
-            Err(declined) => {
-                // Of what stands there, only a refusal is about consent.
-                if let (Some(stored), Ok(_), Declined::Refused(_)) =
-                    (&facts.previous, &facts.lease, &declined)
-                {
-                    let (leaves, heard) =
-                        self.passed_on(cast, request, source, &stored.released.leaves);
-                    let wall_ms = since_start(facts.now);
-                    self.judge.update(|judge| {
-                        judge.retry_declined(cast, request, &leaves, &heard, wall_ms, &declined);
-                    });
-                }
-                return;
-            }
-        };
-        self.nodes[source].update(|node| {
-            node.memory.update(|memory| memory.answers.insert(request, stage));
-        });
-    }
-
-    /// The records are there: evaluated again inside the durable write.
-    pub fn commit(&mut self, cast: &Cast, request: RequestId) {
-        let source = self.source(cast, cast.request(request).pair);
-        if !self.nodes[source].serves() {
-            return;
-        }
-        let Some(stage) = self.nodes[source].memory.answers.get(&request).cloned() else { return };
-        let facts = self.facts(cast, request, source);
-        let at = trust::testing::NOW;
-        let committed = match &stage {
-            Stage::Fetching(allowed, stale) => {
-                let number = cast.request(request).pair.source;
-                let facts = stale.as_deref().unwrap_or(&facts);
-                match cast.prepare(request, (**allowed).clone(), number, at) {
-                    Some(prepared) => prepared.commit(&facts.view()),
-                    None => return,
-                }
-            }
-            Stage::Again(resend) => (**resend).clone().commit(&facts.view()),
-            Stage::Leaving(_) => return,
-        };
-        let committed = match committed {
-            Ok(committed) => committed,
-            Err(_) => {
-                self.forget(source, request);
-                return;
-            }
-        };
-        if let Some(write) = committed.write() {
-            let (leaves, heard) = self.passed_on(cast, request, source, &write.released.leaves);
-            let (true_ms, wall_ms) = (self.true_ms, since_start(facts.now));
-            self.judge.update(|judge| {
-                judge.released(cast, request, &leaves, &heard, (true_ms, wall_ms));
-            });
-            let stored = Stored {
-                released: write.released.clone(),
-                presentation: write.presentation.to_vec(),
-            };
-            let uses = write.uses.to_vec();
-            self.nodes[source].update(|node| {
-                node.disk.update(|disk| {
-                    disk.append(&("release", request));
-                    disk.releases.insert(request, stored);
-                    if Guard::UseInSameWrite.holds() {
-                        disk.channel(&facts.channel, |store| store.uses.extend(uses));
-                    }
-                });
-            });
-        }
-        let stage = Stage::Leaving(Shared::new(committed));
-        self.nodes[source].update(|node| {
-            node.memory.update(|memory| memory.answers.insert(request, stage));
-        });
-    }
-
-    /// The last look, then the bytes leave.
-    pub fn leave(&mut self, cast: &Cast, request: RequestId) {
-        let source = self.source(cast, cast.request(request).pair);
-        if !self.nodes[source].serves() {
-            return;
-        }
-        let answer = self.nodes[source].memory.answers.get(&request).cloned();
-        let Some(Stage::Leaving(committed)) = answer else { return };
-        let facts = self.facts(cast, request, source);
-        let sent = (*committed).clone().send(&facts.view());
-        self.forget(source, request);
-        if sent.is_ok()
-            && let Some(stored) = &facts.previous
-        {
-            let (leaves, heard) = self.passed_on(cast, request, source, &stored.released.leaves);
-            let (true_ms, wall_ms) = (self.true_ms, since_start(facts.now));
-            self.judge
-                .update(|judge| judge.left(cast, request, &leaves, &heard, (true_ms, wall_ms)));
-        }
-    }
-
-    fn forget(&mut self, source: NodeId, request: RequestId) {
-        self.nodes[source].update(|node| {
-            node.memory.update(|memory| memory.answers.remove(&request));
-        });
-    }
-
-    /// What passed on which permit, and what the source has heard of the pair, in plain words.
-    fn passed_on(
-        &self,
-        cast: &Cast,
-        request: RequestId,
-        source: NodeId,
-        leaves: &[(wire::ItemType, wire::DecisionId)],
-    ) -> (Vec<(u8, PaperId)>, std::collections::BTreeSet<PaperId>) {
-        let leaves = leaves.iter().map(|(item, permit)| {
-            let leaf = crate::cast::LEAVES.iter().position(|name| *name == item.as_str());
-            let permit = cast.by_decision(permit).expect("a permit of the cast");
-            (1 << leaf.expect("a leaf of the cast"), permit)
-        });
-        let heard = self.nodes[source].disk.heard.get(&cast.request(request).pair);
-        (leaves.collect(), heard.cloned().unwrap_or_default())
-    }
-
-    /// The process dies; what was not durable is gone.
-    pub fn crash(&mut self, node: NodeId) {
-        let now = self.now(node);
-        self.nodes[node].update(|node| {
-            node.power = Power::Off;
-            node.memory = Shared::new(Memory::new(0, now));
-        });
-    }
-
-    /// The process starts, and asks its witnesses whether its log was longer.
-    pub fn start(&mut self, node: NodeId) {
-        self.runs += 1;
-        let (run, now) = (self.runs, self.now(node));
-        let log = &self.nodes[node].disk.log;
-        let longer = self.witnessed.get(&node).is_some_and(|(size, root)| {
-            *size > log.len() as u64 || fold(&log[..*size as usize]) != *root
-        });
-        let restored = longer && Guard::StartCheck.holds();
-        self.nodes[node].update(|node| {
-            node.power = if restored { Power::Restored } else { Power::Serving };
-            let mut memory = Memory::new(run, now);
-            for (channel, store) in &node.disk.channels {
-                let Some(machine) = &store.home_channel else { continue };
-                if machine.acknowledged() < machine.head().position.length {
-                    memory.pusher(channel).owed(now);
-                }
-            }
-            node.memory = Shared::new(memory);
-        });
-        // Only a disk that was replaced can lack anything, and that comes with a start.
-        let this = &self.nodes[node];
-        if this.serves() && this.role == Role::Home(node) && self.judge.lacks(node, &this.disk) {
-            let disk = this.disk.clone();
-            self.judge.update(|judge| judge.lost(node, &disk));
-        }
-    }
-
-    pub fn back_up(&mut self, node: NodeId) {
-        self.nodes[node].update(|node| node.backup = Some(node.disk.clone()));
-    }
-
-    /// The disk is replaced by the old copy; the process is dead.
-    pub fn restore(&mut self, node: NodeId) {
-        self.crash(node);
-        self.nodes[node].update(|node| {
-            if let Some(backup) = node.backup.take() {
-                node.disk = backup;
-            }
-        });
-    }
-
-    /// The machine sleeps (its monotonic clock goes on) or is frozen (it stands still).
-    pub fn fall_asleep(&mut self, node: NodeId, frozen: bool) {
-        let since_ms = self.true_ms;
-        self.nodes[node].update(|node| node.power = Power::Asleep { since_ms, frozen });
-    }
-
-    pub fn wake(&mut self, node: NodeId) {
-        let true_ms = self.true_ms;
-        self.nodes[node].update(|node| {
-            if let Power::Asleep { since_ms, frozen } = node.power {
-                if frozen {
-                    node.clocks.frozen_ms += true_ms - since_ms;
-                }
-                node.power = Power::Serving;
-            }
-        });
-    }
-
-    pub fn set_lease(&mut self, home: NodeId, lease_ms: u64) {
-        self.nodes[home].update(|node| node.lease_ms = lease_ms);
-    }
-
-    /// The source would like to pull before its time.
-    pub fn hurry(&mut self, source: NodeId, channel: &ChannelId) {
-        let now = self.now(source);
-        self.nodes[source].update(|node| {
-            node.memory.update(|memory| memory.puller(channel).hurry(now));
-        });
-    }
-
-    /// The connection broke under a message: whoever waits for its answer knows.
-    pub fn failed(&mut self, flight: &Flight) {
-        let (node, pull, channel) = match flight {
-            Flight::Pull { from, pull, .. } => (*from, true, &pull.channel),
-            Flight::Pulled { to, grant, .. } => (*to, true, &grant.channel),
-            Flight::Forked { to, channel, .. } => (*to, true, channel),
-            Flight::Push { from, channel, .. } => (*from, false, channel),
-            Flight::Applied { to, channel, .. } => (*to, false, channel),
-        };
-        if !self.nodes[node].serves() {
-            return;
-        }
-        let now = self.now(node);
-        self.nodes[node].update(|node| {
-            node.memory.update(|memory| match pull {
-                true => memory.puller(channel).failed(now),
-                false => memory.pusher(channel).failed(now),
-            });
-        });
-    }
-
-    /// The source waits no longer for the answer to its pull.
-    pub fn give_up(&mut self, source: NodeId, channel: &ChannelId) {
-        let now = self.now(source);
-        self.nodes[source].update(|node| {
-            node.memory.update(|memory| memory.puller(channel).failed(now));
-        });
-    }
-
-    /// The operator puts the newest disk back.
-    pub fn repair(&mut self, node: NodeId, disk: Shared<crate::node::Disk>) {
-        self.crash(node);
-        self.nodes[node].update(|node| node.disk = disk);
-    }
-
-    /// The denies of a pair that a wallet sees in its register; none if the home does not answer.
-    pub fn denies_at_home(&self, cast: &Cast, pair: PairId) -> Vec<PaperId> {
-        let home = &self.nodes[self.home(cast, pair)];
-        let Some(store) = home.disk.channels.get(&cast.channel(pair)) else { return vec![] };
-        if !home.serves() {
-            return vec![];
-        }
-        let state = store.pair(&cast.subject(pair)).expect("memory does not fail");
-        state.denies.keys().filter_map(|id| cast.by_decision(id)).collect()
-    }
-
-    pub fn set_drift(&mut self, node: NodeId, ppm: i64) {
-        self.nodes[node].update(|node| node.clocks.drift_ppm = ppm);
-    }
-
-    pub fn set_wall_to(&mut self, node: NodeId, offset_ms: i64) {
-        self.nodes[node].update(|node| node.clocks.wall_offset_ms = offset_ms);
-    }
-
-    pub fn set_wall(&mut self, node: NodeId, by_ms: i64) {
-        self.nodes[node].update(|node| node.clocks.wall_offset_ms += by_ms);
-    }
-}
-
-/// What a node's wall clock shows, as the plain words count it.
-fn since_start(now: Now) -> u64 {
-    now.wall.ms_since(trust::testing::NOW)
 }
 
 /// A root over the log's leaves.

@@ -347,7 +347,7 @@ const GOLDEN: [&str; 3] = [
 ];
 
 /// SHA-256 of the stored wallet: whoever changes it has to raise its format.
-const GOLDEN_FILE: &str = "61307c5e227ae7820b8b98a3eeca1a7cfb9d61f20837c5fd46f976a47b8fd4f9";
+const GOLDEN_FILE: &str = "b72615ed3a46868e06f507008850a5442c9f218d4d378311e920e251190bda09";
 
 #[test]
 fn drafts_that_mean_nothing_are_refused() {

@@ -1,0 +1,152 @@
+//! What goes wrong: crashes, restarts, old copies, sleep, clocks, broken connections.
+
+use wire::channel::ChannelId;
+
+use super::{Flight, NodeId, World, fold};
+use crate::{
+    cast::{Cast, PairId, PaperId},
+    node::{Disk, Memory, Power, Role},
+    shared::Shared,
+};
+use consent::{ChannelStore, guard::Guard};
+
+impl World {
+    /// The process dies; what was not durable is gone.
+    pub fn crash(&mut self, node: NodeId) {
+        let now = self.now(node);
+        self.nodes[node].update(|node| {
+            node.power = Power::Off;
+            node.memory = Shared::new(Memory::new(0, now));
+        });
+    }
+
+    /// The process starts, and asks its witnesses whether its log was longer.
+    pub fn start(&mut self, node: NodeId) {
+        self.runs += 1;
+        let (run, now) = (self.runs, self.now(node));
+        let log = &self.nodes[node].disk.log;
+        let longer = self.witnessed.get(&node).is_some_and(|(size, root)| {
+            *size > log.len() as u64 || fold(&log[..*size as usize]) != *root
+        });
+        let restored = longer && Guard::StartCheck.holds();
+        self.nodes[node].update(|node| {
+            node.power = if restored { Power::Restored } else { Power::Serving };
+            let mut memory = Memory::new(run, now);
+            for (channel, store) in &node.disk.channels {
+                let Some(machine) = &store.home_channel else { continue };
+                if machine.acknowledged() < machine.head().position.length {
+                    memory.pusher(channel).owed(now);
+                }
+            }
+            node.memory = Shared::new(memory);
+        });
+        // Only a disk that was replaced can lack anything, and that comes with a start.
+        let this = &self.nodes[node];
+        if this.serves() && this.role == Role::Home(node) && self.judge.lacks(node, &this.disk) {
+            let disk = this.disk.clone();
+            self.judge.update(|judge| judge.lost(node, &disk));
+        }
+    }
+
+    pub fn back_up(&mut self, node: NodeId) {
+        self.nodes[node].update(|node| node.backup = Some(node.disk.clone()));
+    }
+
+    /// The disk is replaced by the old copy; the process is dead.
+    pub fn restore(&mut self, node: NodeId) {
+        self.crash(node);
+        self.nodes[node].update(|node| {
+            if let Some(backup) = node.backup.take() {
+                node.disk = backup;
+            }
+        });
+    }
+
+    /// The machine sleeps (its monotonic clock goes on) or is frozen (it stands still).
+    pub fn fall_asleep(&mut self, node: NodeId, frozen: bool) {
+        let since_ms = self.true_ms;
+        self.nodes[node].update(|node| node.power = Power::Asleep { since_ms, frozen });
+    }
+
+    pub fn wake(&mut self, node: NodeId) {
+        let true_ms = self.true_ms;
+        self.nodes[node].update(|node| {
+            if let Power::Asleep { since_ms, frozen } = node.power {
+                if frozen {
+                    node.clocks.frozen_ms += true_ms - since_ms;
+                }
+                node.power = Power::Serving;
+            }
+        });
+    }
+
+    pub fn set_lease(&mut self, home: NodeId, lease_ms: u64) {
+        self.nodes[home].update(|node| node.lease_ms = lease_ms);
+    }
+
+    /// The source would like to pull before its time.
+    pub fn hurry(&mut self, source: NodeId, channel: &ChannelId) {
+        let now = self.now(source);
+        self.nodes[source].update(|node| {
+            node.memory.update(|memory| memory.puller(channel).hurry(now));
+        });
+    }
+
+    /// The connection broke under a message: whoever waits for its answer knows.
+    pub fn failed(&mut self, flight: &Flight) {
+        let (node, pull, channel) = match flight {
+            Flight::Pull { from, pull, .. } => (*from, true, &pull.channel),
+            Flight::Pulled { to, grant, .. } => (*to, true, &grant.channel),
+            Flight::Forked { to, channel, .. } => (*to, true, channel),
+            Flight::Push { from, channel, .. } => (*from, false, channel),
+            Flight::Applied { to, channel, .. } => (*to, false, channel),
+        };
+        if !self.nodes[node].serves() {
+            return;
+        }
+        let now = self.now(node);
+        self.nodes[node].update(|node| {
+            node.memory.update(|memory| match pull {
+                true => memory.puller(channel).failed(now),
+                false => memory.pusher(channel).failed(now),
+            });
+        });
+    }
+
+    /// The source waits no longer for the answer to its pull.
+    pub fn give_up(&mut self, source: NodeId, channel: &ChannelId) {
+        let now = self.now(source);
+        self.nodes[source].update(|node| {
+            node.memory.update(|memory| memory.puller(channel).failed(now));
+        });
+    }
+
+    /// The operator puts the newest disk back.
+    pub fn repair(&mut self, node: NodeId, disk: Shared<Disk>) {
+        self.crash(node);
+        self.nodes[node].update(|node| node.disk = disk);
+    }
+
+    /// The denies of a pair that a wallet sees in its register; none if the home does not answer.
+    pub fn denies_at_home(&self, cast: &Cast, pair: PairId) -> Vec<PaperId> {
+        let home = &self.nodes[self.home(cast, pair)];
+        let Some(store) = home.disk.channels.get(&cast.channel(pair)) else { return vec![] };
+        if !home.serves() {
+            return vec![];
+        }
+        let state = store.pair(&cast.subject(pair)).expect("memory does not fail");
+        state.denies.keys().filter_map(|id| cast.by_decision(id)).collect()
+    }
+
+    pub fn set_drift(&mut self, node: NodeId, ppm: i64) {
+        self.nodes[node].update(|node| node.clocks.drift_ppm = ppm);
+    }
+
+    pub fn set_wall_to(&mut self, node: NodeId, offset_ms: i64) {
+        self.nodes[node].update(|node| node.clocks.wall_offset_ms = offset_ms);
+    }
+
+    pub fn set_wall(&mut self, node: NodeId, by_ms: i64) {
+        self.nodes[node].update(|node| node.clocks.wall_offset_ms += by_ms);
+    }
+}
