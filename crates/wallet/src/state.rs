@@ -10,7 +10,7 @@ use wire::{
 use crate::WalletError;
 
 /// The format that [`Wallet::to_bytes`] writes.
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
 
 /// What a wallet keeps between two runs: everything but private keys. It holds the citizen's secret
 /// `y`, so that whoever stores it stores it as well guarded as a key.
@@ -27,7 +27,6 @@ pub struct Wallet {
     /// The words that were shown, by the hash that permits carry.
     notices: BTreeMap<Hash, ShownNotice>,
     /// 発効証明: signed effects by the decision they are about, the latest of each.
-    #[serde(default)]
     effects: BTreeMap<DecisionId, Attested>,
 }
 
