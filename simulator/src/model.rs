@@ -234,6 +234,7 @@ impl Model for Explored {
         world.cosign(HOME);
         world.cosign(SOURCE);
         world.batch = *batch;
+        world.prompt_witness = self.scenario.cosigned_at_once;
         vec![State { world, left: *bounds, handed: 0, direct: 0 }]
     }
 

@@ -104,6 +104,8 @@ pub struct Memory {
     pub answers: BTreeMap<RequestId, Stage>,
     /// Papers that were made durable and wait for witnesses before they are acknowledged.
     pub waiting: BTreeSet<PaperId>,
+    /// How much of a home's log its witnesses must know before it grants a lease.
+    pub grants_known: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -128,6 +130,7 @@ impl Memory {
             pushes: BTreeMap::new(),
             answers: BTreeMap::new(),
             waiting: BTreeSet::new(),
+            grants_known: 0,
         }
     }
 

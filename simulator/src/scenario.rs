@@ -207,7 +207,7 @@ pub fn old_copies(_big: bool) -> Scenario {
     let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Unlimited)];
     let deny = author.deny(0, HEALTH);
     let request = author.request();
-    let bounds = Bounds { ticks: 1, pulls: 1, pushes: 0, asks: 1, faults: 1, flights: 1 };
+    let bounds = Bounds { ticks: 1, pulls: 2, pushes: 0, asks: 1, faults: 1, flights: 1 };
     Scenario {
         before,
         papers: vec![deny],

@@ -41,6 +41,8 @@ pub struct World {
     /// What the witnesses last cosigned of each node's log: size and root.
     pub witnessed: BTreeMap<NodeId, (u64, Hash)>,
     pub judge: Shared<Judge>,
+    /// Whether a home that waits for its witnesses before it grants hears from them.
+    pub prompt_witness: bool,
     /// Most entries in one answer to a pull.
     pub batch: usize,
     /// Counts the starts of processes: no run has the id of another.
@@ -140,6 +142,7 @@ impl World {
             flights: Vec::new(),
             witnessed: BTreeMap::new(),
             judge: Shared::new(Judge::new(bound_ms)),
+            prompt_witness: true,
             batch: wire::limits::ENTRIES,
             runs: 0,
         }
@@ -495,7 +498,7 @@ impl World {
         let channel = &pull.channel;
         let denies: Vec<_> =
             (pull.denies.iter()).filter_map(|deny| cast.by_attested(deny)).collect();
-        let terms = self.nodes[home].update(|node| {
+        let (terms, record) = self.nodes[home].update(|node| {
             node.disk.update(|disk| {
                 for id in denies {
                     let new =
@@ -511,12 +514,24 @@ impl World {
                     terms.batch = machine.batch_of(store, &pull.applied, batch)?;
                     Ok::<_, HomeError>(terms)
                 });
-                if let Ok(Some(longest)) = terms.as_ref().map(|terms| terms.longest_grant_ms) {
-                    disk.append(&("longest grant", longest));
-                }
-                terms
+                let longest = terms.as_ref().ok().and_then(|terms| terms.longest_grant_ms);
+                let record = longest.map(|longest| disk.append(&("longest grant", longest)));
+                (terms, record)
             })
         });
+        if let Some(record) = record {
+            self.nodes[home].update(|node| {
+                node.memory.update(|memory| memory.grants_known = record.max(memory.grants_known));
+            });
+        }
+        if self.prompt_witness {
+            self.cosign(home);
+        }
+        if self.cosigned(home) < self.nodes[home].memory.grants_known {
+            // No lease leaves before the witnesses know of the longest: unavailable.
+            self.give_up(from, channel);
+            return;
+        }
         match terms {
             Ok(terms) => {
                 let grant = Grant {

@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use consent::{
@@ -46,6 +49,9 @@ pub fn load_channel(
 pub struct Outboxes {
     context: Arc<Context>,
     channels: Mutex<HashMap<ChannelId, Arc<Outbox>>>,
+    /// The leaf of this node's log that witnesses must have cosigned before a lease is granted: the
+    /// last record of a longest grant, or all that was there at the start.
+    grants: OnceLock<AtomicU64>,
 }
 
 struct Outbox {
@@ -61,7 +67,23 @@ impl Outbox {
 
 impl Outboxes {
     pub fn new(context: Arc<Context>) -> Arc<Self> {
-        Arc::new(Self { context, channels: Mutex::new(HashMap::new()) })
+        Arc::new(Self { context, channels: Mutex::new(HashMap::new()), grants: OnceLock::new() })
+    }
+
+    /// Whether the witnesses know of the longest lease that may be out; waits for them a moment.
+    /// `record` is the leaf that tells of it, if it was just written.
+    async fn grants_are_known(&self, record: Option<u64>) -> Result<bool, Fault> {
+        let known = match self.grants.get() {
+            Some(known) => known,
+            None => {
+                let all = self.context.covering(None)?;
+                self.grants.get_or_init(|| AtomicU64::new(all))
+            }
+        };
+        if let Some(record) = record {
+            known.fetch_max(record, Ordering::Relaxed);
+        }
+        Ok(self.context.cosigned(known.load(Ordering::Relaxed)).await)
     }
 
     /// Takes up the channels that still owed something when the node stopped.
@@ -230,14 +252,22 @@ async fn grant(
             let now = tx.now();
             let mut store = HomeChannelStore { tx: &mut *tx, channel: id };
             let terms = home.grant(&mut store, &pull, lease_ms, &run, now)?;
-            if let Some(longest_ms) = terms.longest_grant_ms {
-                tx.log(&evidence_log::longest_grant(home.id(), longest_ms, now.wall));
-            }
-            Ok(terms)
+            let record = terms.longest_grant_ms.map(|longest_ms| {
+                tx.hurry_checkpoint();
+                tx.log(&evidence_log::longest_grant(home.id(), longest_ms, now.wall))
+            });
+            Ok((terms, record))
         })
         .await?;
     let terms = match terms {
-        Ok(terms) => terms,
+        Ok((terms, record)) => {
+            // A home put back to before this would not know of the lease, and call entries lapsed while
+            // it lives: no grant leaves before the witnesses know of the longest.
+            if !pusher.grants_are_known(record).await? {
+                return Ok(ChannelReply::Refused(ChannelRefusal::Unavailable));
+            }
+            terms
+        }
         Err(HomeError::Store(fault)) => return Err(fault.into()),
         Err(error) => {
             tracing::error!(source = %channel.source, %error, "the source's history differs from ours");

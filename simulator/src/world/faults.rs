@@ -32,6 +32,7 @@ impl World {
         self.nodes[node].update(|node| {
             node.power = if restored { Power::Restored } else { Power::Serving };
             let mut memory = Memory::new(run, now);
+            memory.grants_known = node.disk.log.len() as u64;
             for (channel, store) in &node.disk.channels {
                 let Some(machine) = &store.home_channel else { continue };
                 if machine.acknowledged() < machine.head().position.length {
