@@ -524,10 +524,11 @@ impl World {
                 node.memory.update(|memory| memory.grants_known = record.max(memory.grants_known));
             });
         }
-        if self.prompt_witness {
+        let known = self.nodes[home].memory.grants_known;
+        if self.prompt_witness && self.cosigned(home) < known {
             self.cosign(home);
         }
-        if self.cosigned(home) < self.nodes[home].memory.grants_known {
+        if self.cosigned(home) < known {
             // No lease leaves before the witnesses know of the longest: unavailable.
             self.give_up(from, channel);
             return;
