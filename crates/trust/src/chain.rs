@@ -177,10 +177,7 @@ pub fn verify_chain(
     trust: &Trust,
     at: Timestamp,
 ) -> Result<VerifiedChain, ChainError> {
-    if trust.freshness(at) == Freshness::HardExpired {
-        return Err(ChainError::TrustExpired);
-    }
-    Ok(check(chain, kind, trust, at, true)?)
+    verify(chain, kind, trust, at, true)
 }
 
 /// The same, but a leaf that the denylist names passes: only for who says no, since that is safe
@@ -191,10 +188,20 @@ pub fn verify_chain_though_revoked(
     trust: &Trust,
     at: Timestamp,
 ) -> Result<VerifiedChain, ChainError> {
+    verify(chain, kind, trust, at, false)
+}
+
+fn verify(
+    chain: &[Bytes],
+    kind: CertificateKind,
+    trust: &Trust,
+    at: Timestamp,
+    leaf_must_not_be_denied: bool,
+) -> Result<VerifiedChain, ChainError> {
     if trust.freshness(at) == Freshness::HardExpired {
         return Err(ChainError::TrustExpired);
     }
-    Ok(check(chain, kind, trust, at, false)?)
+    Ok(check(chain, kind, trust, at, leaf_must_not_be_denied)?)
 }
 
 /// Checks the chain of a signed object, then its signature with the leaf's key.
