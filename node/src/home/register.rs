@@ -258,7 +258,7 @@ impl Home {
                 .read(Column::HomeEntries, &entry_key(&channel, seq))
                 .map_err(Fault::from)?
                 .ok_or(Fault::Channel(consent::StoreFault(format!("entry {seq} is missing"))))?;
-            let status = in_force_for(&state, &channel.home, in_force(&row, &home, &self.run, at));
+            let status = self.status(&row, &home, &state, at);
             entries.push(RegisterEntry { decision: row.decision, status, entry: row.entry });
         }
         Ok(PairRegister { entries })
@@ -364,7 +364,8 @@ impl Home {
         Err(error)
     }
 
-    /// Whether an entry is in force, as this home knows it: the one answer of replies and receipts.
+    /// Whether an entry is in force, as this home knows it: the one answer of replies, receipts and
+    /// the register.
     pub(super) fn standing(
         &self,
         channel: &ChannelId,
@@ -372,8 +373,18 @@ impl Home {
     ) -> Result<InForce, Fault> {
         let home = self.home_channel(&*self.context.committer.read(), channel)?;
         let state = self.pair_state(channel, &entry.entry.subject)?;
-        let status = in_force(entry, &home, &self.run, self.context.now());
-        Ok(in_force_for(&state, &channel.home, status))
+        Ok(self.status(entry, &home, &state, self.context.now()))
+    }
+
+    fn status(
+        &self,
+        entry: &HomeEntry,
+        home: &HomeChannel,
+        state: &PairState,
+        now: Now,
+    ) -> InForce {
+        let status = in_force(entry, home, &self.run, now);
+        in_force_for(state, &self.context.organisation, status)
     }
 
     /// The push is under way: only the acknowledgement waits for witnesses.
