@@ -9,6 +9,7 @@ use std::{
 
 use consent::{
     AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd, PairState,
+    admission::ReadDecision,
     source::{Absorb, Absorbed},
 };
 use exchange::{Ask, Authentic, Received};
@@ -126,10 +127,10 @@ struct Submission {
 #[derive(Default)]
 struct Memory {
     absorbed: HashMap<(u64, Hash), (PairState, Absorbed)>,
-    admitted: HashMap<(u64, PaperId), AdmittedDecision>,
+    admitted: HashMap<(u64, PaperId), Option<AdmittedDecision>>,
     begun: HashMap<(u64, PaperId), Result<AdmittedKeyBegin, String>>,
     ended: HashMap<(u64, PaperId), Result<AdmittedKeyEnd, String>>,
-    prepared: HashMap<u64, exchange::Prepared>,
+    prepared: HashMap<u64, Option<exchange::Prepared>>,
 }
 
 pub struct Cast {
@@ -489,15 +490,14 @@ impl Cast {
     /// Admits a decision, once for each state of the pair's keys.
     pub fn admit(&self, id: PaperId, pair: &PairState, at: Timestamp) -> Option<AdmittedDecision> {
         let key = (fingerprint(&pair.keys), id);
-        if let Some(known) = self.memory().admitted.get(&key) {
-            return Some(known.clone());
-        }
-        let read = consent::admission::ReadDecision::read(self.attested(id), &self.network.id);
-        let admitted = read.ok()?.admit(pair, self.trust(), at).ok()?;
-        if self.remembers {
-            self.memory().admitted.insert(key, admitted.clone());
-        }
-        Some(admitted)
+        self.remembered(
+            key,
+            |memory| &mut memory.admitted,
+            || {
+                let read = ReadDecision::read(self.attested(id), &self.network.id);
+                read.ok()?.admit(pair, self.trust(), at).ok()
+            },
+        )
     }
 
     /// Admits a key-begin, once for each state of the pair.
@@ -507,17 +507,15 @@ impl Cast {
         pair: &PairState,
         at: Timestamp,
     ) -> Result<AdmittedKeyBegin, String> {
-        let key = (fingerprint(pair), id);
-        if let Some(known) = self.memory().begun.get(&key) {
-            return known.clone();
-        }
-        let channel = self.channel(self.paper(id).pair);
-        let begin = AdmittedKeyBegin::admit(self.attested(id), &channel, pair, self.trust(), at)
-            .map_err(|error| error.to_string());
-        if self.remembers {
-            self.memory().begun.insert(key, begin.clone());
-        }
-        begin
+        self.remembered(
+            (fingerprint(pair), id),
+            |memory| &mut memory.begun,
+            || {
+                let channel = self.channel(self.paper(id).pair);
+                AdmittedKeyBegin::admit(self.attested(id), &channel, pair, self.trust(), at)
+                    .map_err(|error| error.to_string())
+            },
+        )
     }
 
     /// The same for a key-end.
@@ -527,17 +525,15 @@ impl Cast {
         pair: &PairState,
         at: Timestamp,
     ) -> Result<AdmittedKeyEnd, String> {
-        let key = (fingerprint(pair), id);
-        if let Some(known) = self.memory().ended.get(&key) {
-            return known.clone();
-        }
-        let channel = self.channel(self.paper(id).pair);
-        let end = AdmittedKeyEnd::admit(self.attested(id), &channel, pair, self.trust(), at)
-            .map_err(|error| error.to_string());
-        if self.remembers {
-            self.memory().ended.insert(key, end.clone());
-        }
-        end
+        self.remembered(
+            (fingerprint(pair), id),
+            |memory| &mut memory.ended,
+            || {
+                let channel = self.channel(self.paper(id).pair);
+                AdmittedKeyEnd::admit(self.attested(id), &channel, pair, self.trust(), at)
+                    .map_err(|error| error.to_string())
+            },
+        )
     }
 
     /// Builds and signs a presentation, once for each set of permitted items.
@@ -549,19 +545,36 @@ impl Cast {
         at: Timestamp,
     ) -> Option<exchange::Prepared> {
         let key = fingerprint(&(request, allowed.leaves(), at));
-        if let Some(known) = self.memory().prepared.get(&key) {
-            return Some(known.clone());
+        self.remembered(
+            key,
+            |memory| &mut memory.prepared,
+            || {
+                let record = exchange::Record::from_json(b"{}").expect("an empty record");
+                let leaves = allowed.leaves().iter();
+                let records = leaves.map(|(item, _)| (item.clone(), record.clone())).collect();
+                let seed = wire::sha256(&key.to_be_bytes()).0;
+                let (signer, chain) = &self.credentials[source];
+                allowed.prepare(records, chain, seed, at).ok()?.sign(signer).ok()
+            },
+        )
+    }
+
+    /// What was worked out before for `key`, or what `work` finds now.
+    fn remembered<K: Eq + std::hash::Hash, V: Clone>(
+        &self,
+        key: K,
+        place: impl Fn(&mut Memory) -> &mut HashMap<K, V>,
+        work: impl FnOnce() -> V,
+    ) -> V {
+        if !self.remembers {
+            return work();
         }
-        let record = exchange::Record::from_json(b"{}").expect("an empty record");
-        let records =
-            allowed.leaves().iter().map(|(item, _)| (item.clone(), record.clone())).collect();
-        let seed = wire::sha256(&key.to_be_bytes()).0;
-        let (signer, chain) = &self.credentials[source];
-        let prepared = allowed.prepare(records, chain, seed, at).ok()?.sign(signer).ok()?;
-        if self.remembers {
-            self.memory().prepared.insert(key, prepared.clone());
+        if let Some(known) = place(&mut self.memory()).get(&key) {
+            return known.clone();
         }
-        Some(prepared)
+        let found = work();
+        place(&mut self.memory()).insert(key, found.clone());
+        found
     }
 
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
@@ -578,18 +591,20 @@ impl Absorb for Cast {
         hash: &Hash,
         at: Timestamp,
     ) -> Absorbed {
-        if !self.remembers {
-            return self.trust().absorb(channel, pair, entry, hash, at);
-        }
         // When it was accepted makes no difference within a scenario's few seconds.
         let what = if entry.kind == UNKNOWN_KIND { *hash } else { wire::sha256(&entry.body) };
         let key = (fingerprint(&(&*pair, entry.kind)), what);
-        if let Some((after, absorbed)) = self.memory().absorbed.get(&key) {
-            *pair = after.clone();
-            return absorbed.clone();
-        }
-        let absorbed = self.trust().absorb(channel, pair, entry, hash, at);
-        self.memory().absorbed.insert(key, (pair.clone(), absorbed.clone()));
+        let before = &*pair;
+        let (after, absorbed) = self.remembered(
+            key,
+            |memory| &mut memory.absorbed,
+            || {
+                let mut after = before.clone();
+                let absorbed = self.trust().absorb(channel, &mut after, entry, hash, at);
+                (after, absorbed)
+            },
+        );
+        *pair = after;
         absorbed
     }
 }

@@ -76,20 +76,12 @@ impl Judge {
         self.violated(format!("S4: deny {id} was refused: {error}"));
     }
 
-    /// Whether a home that serves is without something it accepted.
-    pub fn lacks(&self, home: usize, disk: &Disk) -> bool {
-        self.missing(home, disk).is_some()
-    }
-
-    pub fn lost(&mut self, home: usize, disk: &Disk) {
-        if let Some(lost) = self.missing(home, disk) {
+    /// S3: a home that serves has everything it ever acknowledged.
+    pub fn serves(&mut self, home: usize, disk: &Disk) {
+        let mut holdings = self.holdings.get(&home).into_iter().flatten();
+        if let Some(lost) = holdings.find(|id| !disk.logged.contains_key(id)).copied() {
             self.violated(format!("S3: paper {lost} was accepted and is gone"));
         }
-    }
-
-    fn missing(&self, home: usize, disk: &Disk) -> Option<PaperId> {
-        let holdings = self.holdings.get(&home)?;
-        holdings.iter().find(|id| !disk.logged.contains_key(id)).copied()
     }
 
     /// A release became durable.

@@ -1,6 +1,10 @@
 //! What goes wrong: crashes, restarts, old copies, sleep, clocks, broken connections.
 
-use wire::channel::ChannelId;
+use evidence::{
+    note::Checkpoint,
+    witness::{Quorum, StartCheck, StartVerdict},
+};
+use wire::{Hash, OrganisationId, channel::ChannelId};
 
 use super::{Flight, NodeId, World, fold};
 use crate::{
@@ -24,11 +28,7 @@ impl World {
     pub fn start(&mut self, node: NodeId) {
         self.runs += 1;
         let (run, now) = (self.runs, self.now(node));
-        let log = &self.nodes[node].disk.log;
-        let longer = self.witnessed.get(&node).is_some_and(|(size, root)| {
-            *size > log.len() as u64 || fold(&log[..*size as usize]) != *root
-        });
-        let restored = longer && Guard::StartCheck.holds();
+        let restored = !self.may_start(node) && Guard::StartCheck.holds();
         self.nodes[node].update(|node| {
             node.power = if restored { Power::Restored } else { Power::Serving };
             let mut memory = Memory::new(run, now);
@@ -43,10 +43,25 @@ impl World {
         });
         // Only a disk that was replaced can lack anything, and that comes with a start.
         let this = &self.nodes[node];
-        if this.serves() && this.role == Role::Home(node) && self.judge.lacks(node, &this.disk) {
+        if this.serves() && this.role == Role::Home(node) {
             let disk = this.disk.clone();
-            self.judge.update(|judge| judge.lost(node, &disk));
+            self.judge.update(|judge| judge.serves(node, &disk));
         }
+    }
+
+    /// What the node's start check makes of the witness's answer.
+    fn may_start(&self, node: NodeId) -> bool {
+        let log = &self.nodes[node].disk.log;
+        let checkpoint =
+            |size: u64, root: Hash| Checkpoint { origin: format!("log {node}"), size, root };
+        let root_at = |size: u64| log.get(..usize::try_from(size).ok()?).map(fold);
+        let witness = OrganisationId::from_base("999999999999").expect("twelve digits");
+        let alone = Quorum::new(1, 1, 1).expect("one witness that always answers");
+        let own = checkpoint(log.len() as u64, fold(log));
+        let mut check = StartCheck::new(own, alone, [witness.clone()]);
+        let latest = self.witnessed.get(&node).map(|(size, root)| checkpoint(*size, *root));
+        check.answer(&witness, latest.as_ref(), root_at);
+        check.verdict() == StartVerdict::Serve
     }
 
     pub fn back_up(&mut self, node: NodeId) {
@@ -105,12 +120,12 @@ impl World {
         if !self.nodes[node].serves() {
             return;
         }
+        if pull {
+            return self.give_up(node, channel);
+        }
         let now = self.now(node);
         self.nodes[node].update(|node| {
-            node.memory.update(|memory| match pull {
-                true => memory.puller(channel).failed(now),
-                false => memory.pusher(channel).failed(now),
-            });
+            node.memory.update(|memory| memory.pusher(channel).failed(now));
         });
     }
 
