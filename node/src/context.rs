@@ -255,6 +255,18 @@ impl Context {
         Ok(self.committer.submit(job).await?)
     }
 
+    /// As [`commit`](Self::commit), ahead of all that waits there: for denies, and what brings them.
+    pub async fn commit_first<T, E>(
+        &self,
+        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<Result<T, E>, Fault>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        Ok(self.committer.submit_first(job).await?)
+    }
+
     /// Logs that something handed in was not taken, and counts it.
     pub async fn log_attempt(&self, record: Record) -> Result<(), Fault> {
         self.metrics.submissions_refused.inc();

@@ -3,8 +3,8 @@
 
 use consent::{HomeEntry, source::AppliedEntry};
 use evidence::record::{
-    AttemptRefused, CertificateIssued, EntryAccepted, EntryApplied, LongestGrant, NodeStarted,
-    Record, RecordStored, Refusal, Release,
+    AttemptRefused, CertificateIssued, CertificateRevoked, EntryAccepted, EntryApplied,
+    LongestGrant, NodeStarted, Record, RecordStored, Refusal, Refusals, Release,
 };
 use exchange::Authentic;
 use serde::Serialize;
@@ -90,6 +90,11 @@ pub fn certificate_issued(
     Record::new(&body, at)
 }
 
+/// A certificate of this node's CA does not hold any more; `request` asked for that.
+pub fn certificate_revoked(certificate: Hash, request: Hash, at: Timestamp) -> Record {
+    Record::new(&CertificateRevoked { certificate, request }, at)
+}
+
 /// At a source: a request that was refused, with the exact reason. The recipient is told none.
 pub fn refusal(request: &Authentic, pair: Option<Pair>, reason: &str, at: Timestamp) -> Record {
     let asked = request.request();
@@ -120,6 +125,8 @@ pub struct LogView {
     pub request: Option<Nonce>,
     /// Why something was refused.
     pub reason: Option<String>,
+    /// How many, where many were counted together.
+    pub count: Option<u64>,
 }
 
 /// Most entries in one page.
@@ -135,6 +142,7 @@ pub fn page(read: &(impl Read + ?Sized), from: u64) -> Result<Vec<LogView>, Stor
         let release = record.body::<Release>().ok();
         let refusal = record.body::<Refusal>().ok();
         let attempt = record.body::<AttemptRefused>().ok();
+        let refusals = record.body::<Refusals>().ok();
         views.push(LogView {
             index,
             kind: record.kind.to_string(),
@@ -142,7 +150,11 @@ pub fn page(read: &(impl Read + ?Sized), from: u64) -> Result<Vec<LogView>, Stor
             request: release
                 .map(|release| release.request_nonce)
                 .or(refusal.as_ref().map(|refusal| refusal.request_nonce)),
-            reason: refusal.map(|refusal| refusal.reason).or(attempt.map(|attempt| attempt.reason)),
+            count: refusals.as_ref().map(|refusals| refusals.count),
+            reason: refusal
+                .map(|refusal| refusal.reason)
+                .or(attempt.map(|attempt| attempt.reason))
+                .or(refusals.map(|refusals| refusals.reason)),
         });
     }
     Ok(views)

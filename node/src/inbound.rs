@@ -5,8 +5,9 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use trust::member::Member;
 use wire::{
-    cbor,
+    OrganisationId, cbor,
     channel::{ChannelRefusal, ChannelReply, ChannelRequest},
+    consent::Attested,
     exchange::{ExchangeMessage, ExchangeReply, Rejection},
     witness::{WitnessRefused, WitnessReply},
 };
@@ -15,6 +16,7 @@ use crate::{
     context::Context,
     home::Home,
     net::{Inbound, Protocol},
+    rate::RateLimit,
     recipient::Recipient,
     source::Source,
     witness::Witness,
@@ -28,6 +30,42 @@ pub struct Roles {
     pub source: Option<Arc<Source>>,
     pub recipient: Option<Arc<Recipient>>,
     pub witness: Option<Arc<Witness>>,
+    pub rates: Arc<ChannelRates>,
+}
+
+/// How often a member may send what is no deny, by kind: what an honest node, with as many services as a
+/// descriptor can name, never reaches. Pushes and relays bring denies: they have no rate, but a lane of
+/// their own and a share of it (`net`).
+pub struct ChannelRates {
+    pulls: RateLimit<OrganisationId>,
+    notices: RateLimit<OrganisationId>,
+    asks: RateLimit<OrganisationId>,
+    answers: RateLimit<OrganisationId>,
+}
+
+impl Default for ChannelRates {
+    fn default() -> Self {
+        Self {
+            // 64 channels, each every 667 ms at the shortest lease, and sooner with a deny.
+            pulls: RateLimit::new(200, 1000),
+            notices: RateLimit::new(50, 200),
+            asks: RateLimit::new(10, 100),
+            answers: RateLimit::new(50, 200),
+        }
+    }
+}
+
+impl ChannelRates {
+    fn allow(&self, from: &OrganisationId, message: &ChannelRequest, mono_ms: u64) -> bool {
+        let rate = match message {
+            ChannelRequest::Push(_) | ChannelRequest::Relay(_) => return true,
+            ChannelRequest::Pull(_) => &self.pulls,
+            ChannelRequest::Notices(_) => &self.notices,
+            ChannelRequest::Ask(_) => &self.asks,
+            ChannelRequest::Answer(_) => &self.answers,
+        };
+        rate.allows(from, mono_ms)
+    }
 }
 
 impl Roles {
@@ -39,6 +77,13 @@ impl Roles {
             Ok(message) => message,
             Err(_) => return ChannelReply::Refused(ChannelRefusal::Malformed),
         };
+        if !self.rates.allow(&from.organisation, &message, self.context.now().mono_ms) {
+            self.context.metrics.channel_busy.inc();
+            return ChannelReply::Refused(ChannelRefusal::Unavailable);
+        }
+        if !chains(&message).all(Attested::is_bounded) {
+            return ChannelReply::Refused(ChannelRefusal::Malformed);
+        }
         match (message, &self.home, &self.source) {
             (ChannelRequest::Pull(pull), Some(home), _) => home.answer_pull(from, pull).await,
             (message @ (ChannelRequest::Push(_) | ChannelRequest::Relay(_)), _, Some(source)) => {
@@ -79,6 +124,20 @@ impl Roles {
     }
 }
 
+/// What a message brings with a chain.
+fn chains(message: &ChannelRequest) -> impl Iterator<Item = &Attested> {
+    let one: &[Attested] = match message {
+        ChannelRequest::Pull(pull) => &pull.denies,
+        ChannelRequest::Relay(one) | ChannelRequest::Ask(one) | ChannelRequest::Answer(one) => {
+            std::slice::from_ref(one)
+        }
+        ChannelRequest::Notices(push) => std::slice::from_ref(&push.batch),
+        // What cannot be read there is a deny, not a message that is refused.
+        ChannelRequest::Push(_) => &[],
+    };
+    one.iter()
+}
+
 impl Inbound for Roles {
     fn handle(
         &self,
@@ -94,5 +153,27 @@ impl Inbound for Roles {
                 Protocol::Witness => cbor::to_vec(&roles.witness(&from, &message).await),
             })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn asking_has_a_rate_and_saying_no_has_none() {
+        let rates = ChannelRates::default();
+        let (greedy, modest) = ("7000012050002", "9000020102016");
+        let attested = || Attested { object: Bytes(vec![]), chain: vec![] };
+        let passed = |from: &str, message: &ChannelRequest| {
+            let from = from.parse().unwrap();
+            (0..5000).filter(|_| rates.allow(&from, message, 0)).count()
+        };
+        assert_eq!(passed(greedy, &ChannelRequest::Ask(attested())), 100);
+        assert_eq!(passed(modest, &ChannelRequest::Ask(attested())), 100, "each has its own");
+        assert_eq!(passed(greedy, &ChannelRequest::Answer(attested())), 200);
+        assert_eq!(passed(greedy, &ChannelRequest::Relay(attested())), 5000);
     }
 }

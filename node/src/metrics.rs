@@ -16,6 +16,8 @@ pub struct Metrics {
     pub entries_applied: IntCounter,
     pub push_failures: IntCounter,
     pub pull_failures: IntCounter,
+    /// Channel messages of members that sent more than their rate.
+    pub channel_busy: IntCounter,
     pub leases_granted: IntCounter,
     pub leases_received: IntCounter,
     pub releases: IntCounter,
@@ -67,6 +69,7 @@ impl Metrics {
             entries_applied: counter("entries_applied_total", "Channel entries applied")?,
             push_failures: counter("push_failures_total", "Pushes to a source that failed")?,
             pull_failures: counter("pull_failures_total", "Pulls from a home that failed")?,
+            channel_busy: counter("channel_busy_total", "Channel messages beyond a member's rate")?,
             leases_granted: counter("leases_granted_total", "Leases granted to sources")?,
             leases_received: counter("leases_received_total", "Leases received from homes")?,
             releases: counter("releases_total", "Presentations released")?,

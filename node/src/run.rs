@@ -12,7 +12,7 @@ use wire::{
 };
 
 use crate::{
-    api::{provider, public},
+    api::{bounds::Bounded, provider, public},
     certificates::{self, CertificateError},
     clock::{Clock, SystemClock},
     config::{Config, ConfigError},
@@ -171,6 +171,7 @@ impl Node {
             source: source.clone(),
             recipient: recipient.clone(),
             witness: witness_signer.map(|signer| Witness::new(Arc::clone(&context), signer)),
+            rates: Arc::default(),
         };
         let (_, identity) = watch::channel(identity);
         let network = Network::start(
@@ -207,7 +208,7 @@ impl Node {
         let mut public_address = None;
         if let Some((address, listener)) = public_listener {
             let public = public::Public { context: Arc::clone(&context), home, source };
-            servers.push(serve(listener, public::router(public)));
+            servers.push(serve(Bounded::new(listener), public::router(public)));
             public_address = Some(address);
         }
         Ok(Self { context, network, servers, provider_address, public_address })
@@ -312,7 +313,11 @@ async fn listen(address: SocketAddr) -> Result<(SocketAddr, TcpListener), StartE
     Ok((listener.local_addr().map_err(failed)?, listener))
 }
 
-fn serve(listener: TcpListener, router: axum::Router) -> JoinHandle<()> {
+fn serve<L>(listener: L, router: axum::Router) -> JoinHandle<()>
+where
+    L: axum::serve::Listener,
+    L::Addr: std::fmt::Debug,
+{
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "an http face stopped");

@@ -21,7 +21,8 @@ use wire::{
     asking::WaitingRequests,
     cbor,
     citizen::{
-        Challenge, DecisionReply, Enrolment, EnrolmentReply, InForce, PairRegister, ServiceKeyReply,
+        Challenge, DecisionReply, Enrolment, EnrolmentReply, IdKeys, InForce, PairRegister,
+        ServiceKeyReply,
     },
     consent::Attested,
     membership::{NodeIdentity, TrustFile},
@@ -149,6 +150,16 @@ impl WalletClient {
         self.call(Method::POST, "/wallet/enrol", enrolment.bytes().to_vec(), SMALL).await
     }
 
+    /// `query`: an ID query with the ID chain.
+    pub async fn id_keys(&self, query: &Attested) -> Result<IdKeys, ClientError> {
+        self.post("/wallet/id-keys", query).await
+    }
+
+    /// `end`: the end of another ID key, with the ID chain. Durable when this returns.
+    pub async fn end_id_key(&self, end: &Attested) -> Result<IdKeys, ClientError> {
+        self.post("/wallet/id-end", end).await
+    }
+
     /// `request`: a service-key request with the ID chain.
     pub async fn service_key(&self, request: &Attested) -> Result<ServiceKeyReply, ClientError> {
         self.post("/wallet/service-key", request).await
@@ -199,9 +210,10 @@ impl WalletClient {
         self.post("/wallet/effect", query).await
     }
 
-    /// Hands a deny straight to a source: durable there and in force when this returns. Gives the
-    /// source's signed effect with its chain.
-    pub async fn deny_direct(&self, deny: &Attested) -> Result<Attested, ClientError> {
+    /// Hands a deny to its source, or to any municipal node, which relays it. With `seq` in the reply the
+    /// node keeps it and is to bring it to the source; without, the source has it: in force, with its
+    /// signed `effect` unless the source's witnesses have not answered in time.
+    pub async fn deny(&self, deny: &Attested) -> Result<DecisionReply, ClientError> {
         self.post("/wallet/deny", deny).await
     }
 

@@ -15,7 +15,7 @@ use wallet::{DenyDraft, NoticeText, PermitDraft, RegisterView, Wallet};
 use wire::{
     Bytes, DecisionId, KeyHash, NetworkId, Nonce, PublicKey, ServiceName, SignError,
     SignatureBytes, Signed, Signer, Timestamp,
-    citizen::{DecisionReply, InForce, PairRegister},
+    citizen::{DecisionReply, IdEnd, IdKeys, InForce, PairRegister},
     consent::{Attested, Decision, Items, Onward, PurposeScope, Recipient, Reopen, Uses},
     ids::Pair,
 };
@@ -23,6 +23,7 @@ use wire::{
 use crate::founding::Network;
 
 /// A P-256 key in memory, signing as a phone without our C library would (RFC 6979).
+#[derive(Clone)]
 pub struct PhoneKey(SigningKey);
 
 impl PhoneKey {
@@ -72,22 +73,37 @@ impl Citizen {
         let city = network.node(city);
         let home = WalletClient::new(&city.public_url())?;
         let trust = Trust::open(&home.trust().await?, &network.id, now())?;
-        let mut wallet = Wallet::new(
+        let wallet = Wallet::new(
             network.id,
             wallet::Home { organisation: city.participant.organisation(), url: city.public_url() },
         );
-        let (id_key, card) = (PhoneKey::generate()?, network.card(card)?);
-        let draft = wallet.enrolment(home.challenge().await?, id_key.public_key(), now())?;
+        let (id_key, keys) = (PhoneKey::generate()?, BTreeMap::new());
+        let mut citizen = Self { home, wallet, trust, network: network.id, id_key, keys };
+        citizen.enrol_again(network, card).await?;
+        Ok(citizen)
+    }
+
+    /// Enrols this phone's ID key, once more or for the first time.
+    pub async fn enrol_again(&mut self, network: &Network, card: &str) -> anyhow::Result<()> {
+        let (card, key) = (network.card(card)?, self.id_key.public_key());
+        let draft = self.wallet.enrolment(self.home.challenge().await?, key, now())?;
         let signature = card.sign(&draft.card_message())?;
-        let enrolment = draft.with_card(card.certificate().to_vec(), signature).sign(&id_key)?;
-        let reply = home.enrol(&enrolment).await?;
-        wallet.accept_enrolment(&id_key.public_key(), reply, &trust, now())?;
-        Ok(Self { home, wallet, trust, network: network.id, id_key, keys: BTreeMap::new() })
+        let enrolment = draft.with_card(card.certificate().to_vec(), signature);
+        let reply = self.home.enrol(&enrolment.sign(&self.id_key)?).await?;
+        Ok(self.wallet.accept_enrolment(&key, reply, &self.trust, now())?)
     }
 
     /// Gets a service certificate; says whether the key was begun.
     pub async fn join(&mut self, service: &ServiceName) -> anyhow::Result<bool> {
-        let key = PhoneKey::generate()?;
+        self.join_with(service, PhoneKey::generate()?).await
+    }
+
+    /// The same for this key.
+    pub async fn join_with(
+        &mut self,
+        service: &ServiceName,
+        key: PhoneKey,
+    ) -> anyhow::Result<bool> {
         let proof = self.wallet.service_key_proof(service, &key.public_key())?.sign(&key)?;
         let request = self.wallet.service_key_request(&key.public_key(), &proof, nonce(), now())?;
         let request = self.wallet.attest_with_id(&request.sign(&self.id_key)?)?;
@@ -118,7 +134,29 @@ impl Citizen {
         Ok(self.wallet.pair(service)?)
     }
 
-    fn key(&self, service: &ServiceName) -> anyhow::Result<&PhoneKey> {
+    /// The ID keys of this citizen's number, as the home gives them.
+    pub async fn id_keys(&self) -> anyhow::Result<IdKeys> {
+        let query = self.wallet.id_query(nonce(), now())?.sign(&self.id_key)?;
+        let keys = self.home.id_keys(&self.wallet.attest_with_id(&query)?).await?;
+        self.wallet.check_id_keys(&keys, None)?;
+        Ok(keys)
+    }
+
+    /// Ends another phone's ID key.
+    pub async fn end_id_key(&self, key: KeyHash) -> anyhow::Result<()> {
+        let end = self.wallet.end_id_key(key, nonce(), now())?.sign(&self.id_key)?;
+        let keys = self.home.end_id_key(&self.wallet.attest_with_id(&end)?).await?;
+        Ok(self.wallet.check_id_keys(&keys, Some(&key))?)
+    }
+
+    /// Hands in the end of an ID key that no wallet would sign.
+    pub async fn hand_in_id_end(&self, end: IdEnd) -> Result<IdKeys, ClientError> {
+        let signed = Signed::new(end, &self.network, &self.id_key).expect("a key in memory signs");
+        let end = self.wallet.attest_with_id(&signed).expect("enrolled");
+        self.home.end_id_key(&end).await
+    }
+
+    pub fn key(&self, service: &ServiceName) -> anyhow::Result<&PhoneKey> {
         self.keys.get(service).context("no key for this service yet")
     }
 
@@ -222,9 +260,13 @@ impl Citizen {
 
     /// The register as the home gives it.
     pub async fn pair_register(&self, source: &ServiceName) -> anyhow::Result<PairRegister> {
-        let query = self.wallet.query(source, nonce(), now())?.sign(self.key(source)?)?;
-        let query = self.wallet.attest_with_service_key(source, &query)?;
-        Ok(self.home.register(&query).await?)
+        Ok(self.home.register(&self.query(source)?).await?)
+    }
+
+    /// A query for the pair at a service, signed.
+    pub fn query(&self, service: &ServiceName) -> anyhow::Result<Attested> {
+        let query = self.wallet.query(service, nonce(), now())?.sign(self.key(service)?)?;
+        Ok(self.wallet.attest_with_service_key(service, &query)?)
     }
 
     /// The register as the wallet shows it.

@@ -24,10 +24,10 @@ use node::{
 };
 use trust::{Ca, LeafKind, Pointers, Validity, leaf, network_id, root_ca, sub_ca};
 use wire::{
-    Bytes, MultiSigned, NetworkId, PublicKey, Signer, Timestamp, cbor,
+    Bytes, Hash, MultiSigned, NetworkId, PublicKey, Signer, Timestamp, cbor,
     membership::{
-        Authority, CaPurpose, Committee, Municipality, RoleKeys, Root, TrustFile, TrustList,
-        TrustTimestamp,
+        Authority, CaPurpose, Committee, Denied, Municipality, RoleKeys, Root, TrustFile,
+        TrustList, TrustTimestamp,
     },
 };
 
@@ -488,6 +488,29 @@ pub fn rogue_service_chain(
     Ok(vec![Bytes(der), chain[0].clone()])
 }
 
+impl Network {
+    /// The trust file as it stands, with these certificates on the denylist and the next version: signed
+    /// by the timestamp keys of the ceremony.
+    pub fn deny_certificates(&self, certificates: &[Hash]) -> anyhow::Result<TrustFile> {
+        let dir = self.cards.parent().context("the cards lie in the network's directory")?;
+        let node = self.nodes.first().context("a network has nodes")?;
+        let mut file = node::run::read_trust(&node.directory.join("trust.cbor"))?;
+        let before = MultiSigned::<TrustTimestamp>::decode(&file.timestamp)?;
+        let denylist = certificates.iter().copied().map(Denied::Certificate).collect();
+        let version = before.unverified().version + 1;
+        let mut timestamp =
+            MultiSigned::new(TrustTimestamp { version, denylist, ..before.unverified().clone() });
+        let passphrase = Passphrase::from_file(&dir.join("passphrase"))?;
+        for city in CITIES.iter().take(THRESHOLD as usize) {
+            let key = dir.join("ceremony").join(format!("{}-timestamp.pem", city.key));
+            let signer = P256Signer::new(&KeyFile::open(&key, KeyKind::P256, &passphrase)?)?;
+            timestamp.sign(&self.id, &signer)?;
+        }
+        file.timestamp = Bytes(timestamp.bytes());
+        Ok(file)
+    }
+}
+
 /// A make-believe J-LIS, its revocation list, a card for each person of the story, and a crowd's.
 fn make_cards(dir: &Path, crowd: u8, now: Timestamp) -> anyhow::Result<PathBuf> {
     let (jlis_dir, cards) = (dir.join("jlis"), dir.join("cards"));
@@ -505,6 +528,8 @@ fn make_cards(dir: &Path, crowd: u8, now: Timestamp) -> anyhow::Result<PathBuf> 
         ("hanako", "前橋　花子", 1982, Gender::Female, "群馬県前橋市大手町二丁目１２番１号"),
         ("mallory", "真理　衛", 1985, Gender::Male, "群馬県前橋市本町一丁目１番１号"),
         ("taro", "前橋　太郎", 1972, Gender::Male, "群馬県前橋市千代田町三丁目３番３号"),
+        // Somebody whose home is another city.
+        ("kenta", "江別　健太", 1979, Gender::Male, "北海道江別市高砂町６番地"),
     ];
     let story = story.map(|(key, name, year, gender, address)| {
         (key.to_owned(), name, year, gender, address.to_owned())

@@ -7,10 +7,43 @@ use crate::scope;
 
 /// Most requests of one recipient that wait for one citizen's answer.
 pub const WAITING: usize = 16;
+/// Most requests of one recipient to one citizen within [`A_DAY_MS`], answered, expired or waiting: who
+/// asks for a minute only must not ask every minute.
+pub const IN_A_DAY: usize = 16;
+pub const A_DAY_MS: u64 = 24 * 3_600_000;
+/// Most requests of one recipient that are remembered for one citizen, answered ones included.
+pub const REMEMBERED: usize = 256;
 /// Longest permit that may be asked for, in days.
 pub const VALID_DAYS: u32 = 3660;
 /// How far two organisations' clocks may differ, in milliseconds.
 const SKEW_MS: u64 = 60_000;
+
+/// A request that a home took before, as far as it counts against the next one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Taken {
+    pub taken: Timestamp,
+    pub expires: Timestamp,
+    pub answered: bool,
+}
+
+impl Taken {
+    /// Whether it may be forgotten: it is over, and its day is.
+    pub fn is_past(&self, at: Timestamp) -> bool {
+        at >= self.expires && at.ms_since(self.taken) >= A_DAY_MS
+    }
+}
+
+/// Whether a home takes one more request of a recipient to a citizen after these. What the citizen
+/// decided is not looked at: a recipient learns nothing from being told that it asks too much.
+pub fn has_room<'a>(before: impl IntoIterator<Item = &'a Taken>, at: Timestamp) -> bool {
+    let (mut waiting, mut today, mut remembered) = (0, 0, 0);
+    for one in before {
+        waiting += usize::from(!one.answered && at < one.expires);
+        today += usize::from(at.ms_since(one.taken) < A_DAY_MS);
+        remembered += usize::from(!one.is_past(at));
+    }
+    waiting < WAITING && today < IN_A_DAY && remembered < REMEMBERED
+}
 
 /// What is wrong with a consent request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -163,6 +196,33 @@ mod tests {
             change(&mut request);
             assert_eq!(check(&request, NOW), Err(fault), "case {place}");
         }
+    }
+
+    #[test]
+    fn whoever_asks_for_a_minute_does_not_ask_every_minute() {
+        let mut taken: Vec<Taken> = Vec::new();
+        let mut ask = |minute: u64, wait_ms: u64, answered: bool| {
+            let at = NOW.plus_ms(minute * 60_000);
+            taken.retain(|one| !one.is_past(at));
+            let room = has_room(&taken, at);
+            if room {
+                taken.push(Taken { taken: at, expires: at.plus_ms(wait_ms), answered });
+            }
+            room
+        };
+        // A request a minute for three days, each over or answered before the next one.
+        let of_day = |day| day * 1440..(day + 1) * 1440;
+        for day in 0..3 {
+            let passed = of_day(day).filter(|minute| ask(*minute, 60_000, day == 1)).count();
+            assert_eq!(passed, IN_A_DAY, "day {day}");
+        }
+        // Those that wait long are remembered until they are over, and then no longer.
+        let mut day = 10;
+        while ask(day * 1440, limits::CONSENT_REQUEST_MS, false) {
+            day += 1;
+        }
+        assert_eq!(day - 10, WAITING as u64);
+        assert!(ask(60 * 1440, 60_000, false));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! - [`admission`]: from signed bytes to something the rules may look at
 //! - [`pair`]: one citizen at one source: keys, permits and denies, as a set
 //! - [`evaluate`]: the `allowed` rule
+//! - [`access`]: what a key may see of its pair
 //! - [`home`], [`source`]: the two ends of a channel
 //! - [`pull`], [`push`]: when each end says what
 //! - [`notices`]: what the home hears of releases and refused attempts; [`pace`]: when to send
@@ -12,6 +13,7 @@
 //!
 //! `specs/04-consent.md` and `specs/05-channel.md` give the rules these modules follow.
 
+pub mod access;
 pub mod admission;
 pub mod asking;
 pub mod evaluate;

@@ -33,6 +33,8 @@ impl RecordKind {
     pub const RECORD_STORED: Self = Self(6);
     /// At home: the longest lease that may be out on a channel changed.
     pub const LONGEST_GRANT: Self = Self(7);
+    /// A certificate that a CA of this node issued was revoked.
+    pub const CERTIFICATE_REVOKED: Self = Self(9);
     // 16 to 31: the exchange, at the recipient.
     pub const REQUEST_SENT: Self = Self(16);
     pub const PRESENTATION_RECEIVED: Self = Self(17);
@@ -41,6 +43,8 @@ impl RecordKind {
     pub const RELEASE: Self = Self(32);
     pub const REFUSAL: Self = Self(33);
     pub const RECEIPT_NOTED: Self = Self(34);
+    /// Refusals beyond the pace at which each is logged apart.
+    pub const REFUSALS: Self = Self(35);
     // 48 to 63: what was turned away.
     /// A submission was refused.
     pub const ATTEMPT_REFUSED: Self = Self(48);
@@ -49,7 +53,7 @@ impl RecordKind {
     pub const OPERATOR_ACTION: Self = Self(65);
 
     /// Every kind with its name, in the order of the codes.
-    pub const ALL: [(Self, &str); 16] = [
+    pub const ALL: [(Self, &str); 18] = [
         (Self::CERTIFICATE_ISSUED, "certificate-issued"),
         (Self::KEY_BEGUN, "key-begun"),
         (Self::KEY_ENDED, "key-ended"),
@@ -57,12 +61,14 @@ impl RecordKind {
         (Self::ENTRY_APPLIED, "entry-applied"),
         (Self::RECORD_STORED, "record-stored"),
         (Self::LONGEST_GRANT, "longest-grant"),
+        (Self::CERTIFICATE_REVOKED, "certificate-revoked"),
         (Self::REQUEST_SENT, "request-sent"),
         (Self::PRESENTATION_RECEIVED, "presentation-received"),
         (Self::REFUSAL_RECEIVED, "refusal-received"),
         (Self::RELEASE, "release"),
         (Self::REFUSAL, "refusal"),
         (Self::RECEIPT_NOTED, "receipt-noted"),
+        (Self::REFUSALS, "refusals"),
         (Self::ATTEMPT_REFUSED, "attempt-refused"),
         (Self::NODE_STARTED, "node-started"),
         (Self::OPERATOR_ACTION, "operator-action"),

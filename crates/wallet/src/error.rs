@@ -50,6 +50,8 @@ pub enum WalletError {
     ForeignRequest,
     #[error("a consent request in the reply is not in its form: {0}")]
     Asked(#[source] consent::asking::AskFault),
+    #[error("the ID keys in the reply are not this citizen's, or the one to be ended is not")]
+    OtherIdKeys,
     #[error("the challenge has run out")]
     ChallengeOver,
     #[error("the status in the reply is of another certificate, or not by its CA's organisation")]
@@ -101,6 +103,8 @@ pub enum DraftFault {
     NotBare,
     #[error("a key of the pair is not ended by itself: sign with another")]
     EndsItself,
+    #[error("an ID key is not ended by itself: sign with another phone's")]
+    EndsOwnId,
 }
 
 impl From<DraftFault> for WalletError {

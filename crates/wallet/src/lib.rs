@@ -6,7 +6,8 @@
 //! - [`Wallet`]: what is kept between two runs
 //! - [`enrolment`], [`service_key`], [`link`]: how it gets its certificates
 //! - [`decision`]: permits and denies; [`approval`]: begin and end of a pair's keys
-//! - [`register`]: what the home says stands, each entry checked
+//! - [`phones`]: the ID keys of the citizen's phones, and the end of a lost one
+//! - [`register`]: what the home says stands, each entry checked; [`reopening`]: what may be named in it
 //! - [`present`]: a permit at the counter, for one request, without the home
 //! - [`history`]: who looked at what, and the receipt that a decision is in force
 //! - [`asking`]: what recipients ask, and the answer
@@ -21,9 +22,11 @@ pub mod decision;
 pub mod enrolment;
 pub mod history;
 pub mod link;
+pub mod phones;
 pub mod present;
 pub mod record;
 pub mod register;
+pub mod reopening;
 pub mod service_key;
 
 mod error;

@@ -97,6 +97,40 @@ pub struct LinkRequest {
     pub time: Timestamp,
 }
 
+/// Signed by an ID key: show me the ID keys of my number at this home.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdQuery {
+    pub nonce: Nonce,
+    pub time: Timestamp,
+}
+
+/// Signed by another ID key of the same number: this one is lost. Its certificate is revoked; it gets
+/// no key certified and no link attested any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdEnd {
+    pub key: KeyHash,
+    pub nonce: Nonce,
+    pub time: Timestamp,
+}
+
+/// The ID keys of one number that this home enrolled, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdKeys {
+    pub keys: Vec<EnrolledIdKey>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolledIdKey {
+    pub key: KeyHash,
+    /// When it was enrolled, the last time.
+    pub enrolled: Timestamp,
+    pub ended: Option<Timestamp>,
+}
+
 /// Signed by a key of the pair: show me the register and what is in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -201,6 +235,14 @@ impl Message for ServiceKeyProof {
 impl Message for LinkRequest {
     const TYPE: MessageType = MessageType::LinkRequest;
     const LIMIT: usize = 8 * 1024;
+}
+impl Message for IdQuery {
+    const TYPE: MessageType = MessageType::IdQuery;
+    const LIMIT: usize = 4 * 1024;
+}
+impl Message for IdEnd {
+    const TYPE: MessageType = MessageType::IdEnd;
+    const LIMIT: usize = 4 * 1024;
 }
 impl Message for WalletQuery {
     const TYPE: MessageType = MessageType::WalletQuery;

@@ -11,6 +11,7 @@ use crate::{
         DecisionId, Hash, ItemType, KeyHash, Nonce, OrganisationId, Pair, Purpose, ServiceId,
         ServiceName, Timestamp,
     },
+    limits,
     registry::{Message, MessageType},
 };
 
@@ -164,6 +165,15 @@ pub struct Notice {
 pub struct Attested {
     pub object: Bytes,
     pub chain: Vec<Bytes>,
+}
+
+impl Attested {
+    /// Whether the chain may be looked at at all: no more certificates, and none larger, than any chain of
+    /// this network has. Where a key is known its chain is not verified, but it is kept and passed on.
+    pub fn is_bounded(&self) -> bool {
+        self.chain.len() <= limits::CHAIN
+            && self.chain.iter().all(|certificate| certificate.len() <= limits::CERTIFICATE)
+    }
 }
 
 /// Begins a key of a pair. Approved by an earlier key of the pair (kid: that key), or after fresh

@@ -31,10 +31,12 @@ pub enum MessageType {
     RecordSubmission = 69,
     CertificateStatus = 70,
     EffectQuery = 71,
+    IdQuery = 78,
+    IdEnd = 79,
 }
 
 impl MessageType {
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 28] = [
         Self::Root,
         Self::TrustList,
         Self::Timestamp,
@@ -61,6 +63,8 @@ impl MessageType {
         Self::RecordSubmission,
         Self::CertificateStatus,
         Self::EffectQuery,
+        Self::IdQuery,
+        Self::IdEnd,
     ];
 
     /// The name in the `typ` header (RFC 9596) and in error texts.
@@ -92,6 +96,8 @@ impl MessageType {
             Self::RecordSubmission => "record-submission",
             Self::CertificateStatus => "certificate-status",
             Self::EffectQuery => "effect-query",
+            Self::IdQuery => "id-query",
+            Self::IdEnd => "id-end",
         }
     }
 

@@ -7,8 +7,8 @@ use wire::{
     asking::{ConsentAnswer, ConsentRequest},
     channel::{EntryKind, Grant, HeadStatement},
     citizen::{
-        CertificateStatus, Enrolment, LinkRequest, RecordSubmission, ServiceKeyProof,
-        ServiceKeyRequest, WalletQuery,
+        CertificateStatus, Enrolment, IdEnd, IdQuery, LinkRequest, RecordSubmission,
+        ServiceKeyProof, ServiceKeyRequest, WalletQuery,
     },
     consent::{Collapse, Decision, KeyBegin, KeyEnd, Link, Move},
     exchange::{Receipt, Request},
@@ -65,6 +65,8 @@ fn registered() -> Vec<(MessageType, u8, usize)> {
         of::<RecordSubmission>(),
         of::<CertificateStatus>(),
         of::<EffectQuery>(),
+        of::<IdQuery>(),
+        of::<IdEnd>(),
     ]
 }
 

@@ -31,7 +31,11 @@ use crate::{
         Ask, AskError, Outcome, Recipient,
         asking::{ConsentAsk, ConsentAskError, ConsentState},
     },
-    source::{Source, exchange::rejection_code, records},
+    source::{
+        Source,
+        exchange::rejection_code,
+        records::{self, NewRecord},
+    },
     witness::NotServing,
 };
 
@@ -377,7 +381,8 @@ async fn put_record(
     let item = item.parse().map_err(Problem::malformed)?;
     let Query(query) = query.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
     let about = query.about.as_deref().map(read_time).transpose()?;
-    records::put(&provider.context, service, subject, item, body.to_vec(), about).await?;
+    let record = NewRecord { service, subject, item, content: body.to_vec(), about };
+    records::put(&provider.context, record).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

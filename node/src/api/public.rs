@@ -12,9 +12,16 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use wire::{Hash, cbor, consent::Attested, limits};
+use wire::{
+    Hash, Signed, cbor,
+    consent::{Attested, Decision, Verdict},
+    limits,
+};
 
-use super::{Body, Problem};
+use super::{
+    Body, Problem,
+    bounds::{self, Lanes},
+};
 use crate::{
     context::{Context, Fault},
     home::{Home, enrolment::EnrolmentRefused, register::SubmissionError, status::StatusError},
@@ -53,12 +60,29 @@ fn read<T: DeserializeOwned>(body: &Body) -> Result<T, Problem> {
     cbor::from_slice(&body.0).map_err(Problem::malformed)
 }
 
+/// A signed object with a chain that is no longer than one can be.
+fn submission(body: &Body) -> Result<Attested, Problem> {
+    let submission = read::<Attested>(body)?;
+    if submission.is_bounded() {
+        Ok(submission)
+    } else {
+        Err(Problem::malformed(format_args!(
+            "the chain has more than {} certificates, or one of more than {} bytes",
+            limits::CHAIN,
+            limits::CERTIFICATE
+        )))
+    }
+}
+
 pub fn router(public: Public) -> Router {
+    let lanes = Lanes::new(*public.context.trust().network());
     let mut wallets = Router::new();
     if public.home.is_some() {
         wallets = wallets
             .route("/wallet/challenge", post(challenge))
             .route("/wallet/enrol", post(enrol))
+            .route("/wallet/id-keys", post(id_keys))
+            .route("/wallet/id-end", post(id_end))
             .route("/wallet/service-key", post(service_key))
             .route("/wallet/link", post(link))
             .route("/wallet/decision", post(decision))
@@ -71,7 +95,10 @@ pub fn router(public: Public) -> Router {
             .route("/ca/status", post(certificate_status));
     }
     if public.source.is_some() {
-        wallets = wallets.route("/wallet/deny", post(deny)).route("/wallet/record", post(record));
+        wallets = wallets.route("/wallet/record", post(record));
+    }
+    if public.home.is_some() || public.source.is_some() {
+        wallets = wallets.route("/wallet/deny", post(deny));
     }
     Router::new()
         .merge(wallets.layer(middleware::from_fn_with_state(public.clone(), require_serving)))
@@ -80,7 +107,9 @@ pub fn router(public: Public) -> Router {
         .route("/health", get(health))
         .fallback(|| async { Problem::not_found("no such path on this node") })
         .method_not_allowed_fallback(Problem::wrong_method)
-        .layer(DefaultBodyLimit::max(limits::RECORD + limits::SIGNED_OBJECT * 2))
+        // Bodies were read before, within that limit.
+        .layer(DefaultBodyLimit::disable())
+        .layer(middleware::from_fn_with_state(lanes, bounds::within))
         .with_state(public)
 }
 
@@ -121,23 +150,33 @@ async fn enrol(State(public): State<Public>, body: Body) -> Result<Cbor, Problem
     Ok(Cbor::of(&reply))
 }
 
+async fn id_keys(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+    let keys = home(&public)?.id_keys(submission(&body)?).await?;
+    Ok(Cbor::of(&keys))
+}
+
+async fn id_end(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+    let keys = home(&public)?.end_id_key(submission(&body)?).await?;
+    Ok(Cbor::of(&keys))
+}
+
 async fn service_key(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let reply = home(&public)?.certify_service_key(read::<Attested>(&body)?).await?;
+    let reply = home(&public)?.certify_service_key(submission(&body)?).await?;
     Ok(Cbor::of(&reply))
 }
 
 async fn link(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let reply = home(&public)?.attest_link(read::<Attested>(&body)?).await?;
+    let reply = home(&public)?.attest_link(submission(&body)?).await?;
     Ok(Cbor::of(&reply))
 }
 
 async fn decision(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let reply = home(&public)?.decide(read::<Attested>(&body)?).await?;
+    let reply = home(&public)?.decide(submission(&body)?).await?;
     Ok(Cbor::of(&reply))
 }
 
 async fn key(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let reply = home(&public)?.change_key(read::<Attested>(&body)?).await?;
+    let reply = home(&public)?.change_key(submission(&body)?).await?;
     Ok(Cbor::of(&crate::wallet_client::KeyReply {
         seq: reply.seq.unwrap_or_default(),
         status: reply.status,
@@ -145,7 +184,7 @@ async fn key(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> 
 }
 
 async fn register(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let register = home(&public)?.register(read::<Attested>(&body)?).await?;
+    let register = home(&public)?.register(submission(&body)?).await?;
     Ok(Cbor::of(&register))
 }
 
@@ -155,37 +194,45 @@ async fn certificate_status(State(public): State<Public>, body: Body) -> Result<
 }
 
 async fn history(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let history = home(&public)?.history(read::<Attested>(&body)?).await?;
+    let history = home(&public)?.history(submission(&body)?).await?;
     Ok(Cbor::of(&history))
 }
 
 async fn requests(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let waiting = home(&public)?.requests(read::<Attested>(&body)?).await?;
+    let waiting = home(&public)?.requests(submission(&body)?).await?;
     Ok(Cbor::of(&waiting))
 }
 
 async fn answer(State(public): State<Public>, body: Body) -> Result<StatusCode, Problem> {
-    home(&public)?.answer(read::<Attested>(&body)?).await?;
+    home(&public)?.answer(submission(&body)?).await?;
     Ok(StatusCode::OK)
 }
 
 async fn effect(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let effect = home(&public)?.effect(read::<Attested>(&body)?).await?;
+    let effect = home(&public)?.effect(submission(&body)?).await?;
     Ok(Cbor::of(&effect))
 }
 
-async fn deny(State(public): State<Public>, body: Body) -> Result<Response, Problem> {
-    let source =
-        public.source.as_ref().ok_or_else(|| Problem::not_found("this node is no source"))?;
-    // Whoever gets 202 may ask again with the same bytes, for 200 once witnesses have cosigned.
-    Ok(match source.take_direct_deny(read::<Attested>(&body)?).await? {
-        Some(effect) => Cbor::of(&effect).into_response(),
-        None => StatusCode::ACCEPTED.into_response(),
-    })
+/// At a source what is about its services; at a home anything else, to be relayed.
+async fn deny(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+    let submission = submission(&body)?;
+    let network = *public.context.trust().network();
+    let deny =
+        Signed::<Decision>::decode(&submission.object, &network).map_err(Problem::malformed)?;
+    if deny.unverified().verdict != Verdict::Deny {
+        return Err(Problem::malformed("only a deny may be handed in here"));
+    }
+    let owned = public.context.owns(&deny.unverified().pair.source);
+    let reply = match (&public.source, &public.home) {
+        (Some(source), _) if owned => source.take_direct_deny(submission).await?,
+        (_, Some(home)) => home.decide(submission).await?,
+        (_, None) => return Err(Problem::malformed("no such service at this node")),
+    };
+    Ok(Cbor::of(&reply))
 }
 
 async fn record(State(public): State<Public>, body: Body) -> Result<StatusCode, Problem> {
-    records::submit(&public.context, read::<Attested>(&body)?).await?;
+    records::submit(&public.context, submission(&body)?).await?;
     Ok(StatusCode::OK)
 }
 

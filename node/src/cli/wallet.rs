@@ -11,6 +11,7 @@ mod json;
 mod keys;
 mod phones;
 mod present;
+mod reopening;
 mod show;
 mod words;
 
@@ -23,8 +24,8 @@ use wallet::{Home, Wallet, WalletError};
 use wire::{Nonce, ServiceName, Signed, Signer, Timestamp, Unsigned, membership::Role};
 
 pub use arguments::{
-    AnswerArgs, AnswerWord, DenyArgs, KeyCommand, PermitArgs, PresentArgs, RecordCommand,
-    WalletArgs, WalletCommand,
+    AnswerArgs, AnswerWord, DenyArgs, IdCommand, KeyCommand, PermitArgs, PresentArgs,
+    RecordCommand, WalletArgs, WalletCommand,
 };
 use directory::{KeyName, WalletDirectory};
 use keys::WalletKeys;
@@ -110,7 +111,7 @@ async fn execute(
             Ok(Report { text: words::register(&view, now), json: json::register(&view, now) })
         }
         WalletCommand::History { service } => session.history(&service).await,
-        WalletCommand::Requests { service } => session.requests(&service).await,
+        WalletCommand::Requests { service, all } => session.requests(&service, all).await,
         WalletCommand::Answer(args) => session.answer(&args).await,
         WalletCommand::Effect { source, decision } => session.effect(&source, decision).await,
         WalletCommand::Show => session.show(),
@@ -128,6 +129,7 @@ async fn execute(
             })
         }
         WalletCommand::Key(command) => session.key(command).await,
+        WalletCommand::Id(command) => session.id(command).await,
     }
 }
 

@@ -3,7 +3,11 @@
 
 use std::sync::Arc;
 
-use consent::{PairState, asking};
+use consent::{
+    PairState,
+    access::Access,
+    asking::{self, Taken},
+};
 use serde::{Deserialize, Serialize};
 use trust::{CertificateKind, member::Member};
 use wire::{
@@ -23,10 +27,7 @@ use crate::{
     store::{Column, Key, Read, Scan, StoreError, TypedRead},
 };
 
-/// Most requests of one recipient that are kept for one citizen, answered ones included.
-const KEPT: usize = 256;
-
-/// A consent request as the home keeps it, until it expires.
+/// A consent request as the home keeps it, until it expires and for a day at least.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoredAsk {
@@ -34,8 +35,17 @@ pub struct StoredAsk {
     /// Id of the signed request.
     pub id: Hash,
     pub expires: Timestamp,
+    /// When it came; in rows of before this was kept, long ago.
+    #[serde(default)]
+    pub taken: Timestamp,
     /// Id of the signed answer, once there is one.
     pub answer: Option<Hash>,
+}
+
+impl StoredAsk {
+    fn counts(&self) -> Taken {
+        Taken { taken: self.taken, expires: self.expires, answered: self.answer.is_some() }
+    }
 }
 
 fn asks_of(recipient: &ServiceName, subject: &ServiceId) -> Key {
@@ -102,22 +112,18 @@ impl Home {
                     });
                 }
                 let now = tx.wall();
-                let rows =
-                    tx.scan_values::<StoredAsk>(Column::ConsentAsks, &Scan::prefix(&prefix, KEPT))?;
-                let (mut kept, mut waiting) = (0, 0);
-                for (key, row) in rows {
-                    if now >= row.expires {
-                        tx.delete(Column::ConsentAsks, key);
-                    } else {
-                        kept += 1;
-                        waiting += usize::from(row.answer.is_none());
-                    }
+                let (past, before): (Vec<_>, Vec<_>) = asks(tx, recipient, subject)?
+                    .into_iter()
+                    .map(|(key, row)| (key, row.counts()))
+                    .partition(|(_, row)| row.is_past(now));
+                for (key, _) in past {
+                    tx.delete(Column::ConsentAsks, key);
                 }
-                if waiting >= asking::WAITING || kept >= KEPT {
+                if !asking::has_room(before.iter().map(|(_, row)| row), now) {
                     return Ok(Kept::Refused(ChannelRefusal::TooMany));
                 }
                 let expires = request.expires;
-                let row = StoredAsk { request: ask, id, expires, answer: None };
+                let row = StoredAsk { request: ask, id, expires, taken: now, answer: None };
                 tx.write(Column::ConsentAsks, key, &row);
                 Ok(Kept::Asked)
             })
@@ -128,8 +134,7 @@ impl Home {
     /// What waits for the answer of the citizen who asks, at one recipient.
     pub async fn requests(&self, query: Attested) -> Result<WaitingRequests, SubmissionError> {
         let trust = self.context.live_trust()?;
-        let (query, _) =
-            self.check_query(&trust, &query, |query: &WalletQuery| (&query.pair, query.time))?;
+        let query: WalletQuery = self.query(&trust, &query, Access::Requests)?.message;
         let now = self.context.now().wall;
         let read = self.context.committer.read();
         let rows = asks(&*read, &query.pair.source, &query.pair.subject).map_err(Fault::from)?;
@@ -145,18 +150,9 @@ impl Home {
     /// answer again is the same; another one to the same request is refused.
     pub async fn answer(&self, submission: Attested) -> Result<(), SubmissionError> {
         let trust = self.context.live_trust()?;
-        let (answer, signed) =
-            self.check_query(&trust, &submission, |answer: &ConsentAnswer| {
-                (&answer.pair, answer.time)
-            })?;
-        let id = signed.id;
+        let asked = self.query::<ConsentAnswer>(&trust, &submission, Access::Requests)?;
+        let (id, answer) = (asked.id, asked.message);
         let pair = answer.pair.clone();
-        let state = self.pair_state(&self.channel(&pair), &pair.subject)?;
-        if state.standing_basis(&signed.key, self.context.now().wall).is_none() {
-            return Err(SubmissionError::Standing(
-                "the key has not begun at this service, or has ended: it may not answer".to_owned(),
-            ));
-        }
         let recipient = pair.source.organisation();
         let to = recipient.clone();
         let taken = self
@@ -198,7 +194,9 @@ fn asks(
     subject: &ServiceId,
 ) -> Result<Vec<(Vec<u8>, StoredAsk)>, StoreError> {
     let prefix = asks_of(recipient, subject);
-    read.scan_values::<StoredAsk>(Column::ConsentAsks, &Scan::prefix(&prefix, KEPT))
+    // None is taken while there are as many as are remembered.
+    let scan = Scan::prefix(&prefix, asking::REMEMBERED);
+    read.scan_values::<StoredAsk>(Column::ConsentAsks, &scan)
 }
 
 /// Carries answers to the recipients, by their organisations.

@@ -24,6 +24,7 @@ use wire::{
         Push,
     },
     consent::Attested,
+    limits,
 };
 
 use crate::{
@@ -214,6 +215,11 @@ pub async fn answer_pull(
     }
     if !from.owns(&pull.channel.source) {
         return ChannelReply::Refused(ChannelRefusal::NotYours);
+    }
+    if pull.denies.len() > limits::PULL_ATTACHMENTS
+        || pull.unreadable.len() > limits::PULL_ATTACHMENTS
+    {
+        return ChannelReply::Refused(ChannelRefusal::Malformed);
     }
     match grant(context, pusher, (lease_ms, run), pull).await {
         Ok(reply) => reply,

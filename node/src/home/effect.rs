@@ -1,11 +1,11 @@
 //! 発効証明: the home's signed word that a decision is in force, and how it knows.
 
-use consent::{HomeEntry, PairThread};
+use consent::{HomeEntry, PairThread, access::Access};
 use wire::{
-    DecisionId,
+    DecisionId, KeyHash, NetworkId, Signed, cbor,
     channel::EntryKind,
     citizen::InForce,
-    consent::Attested,
+    consent::{Attested, Decision},
     notice::{Effect, EffectHow, EffectQuery},
 };
 
@@ -19,12 +19,14 @@ use crate::{
 const UNREADABLE: &str = "the source could not read it: it permits nothing, and has no receipt";
 
 impl Home {
-    /// The receipt for one decision of the citizen who asks, if it is in force.
+    /// The receipt for one decision of the citizen who asks, if it is in force. Saying no is always
+    /// safe, and so is hearing that it was heard: a key that may see nothing else gets the receipt of
+    /// its own deny.
     pub async fn effect(&self, query: Attested) -> Result<Attested, SubmissionError> {
         let trust = self.context.live_trust()?;
-        let (query, _) =
-            self.check_query(&trust, &query, |query: &EffectQuery| (&query.pair, query.time))?;
-        let EffectQuery { pair, decision, .. } = query;
+        let asked = self.asked::<EffectQuery>(&trust, &query)?;
+        let access = self.check_access(&asked, Access::Register);
+        let (key, EffectQuery { pair, decision, .. }) = (asked.key, asked.message);
         let channel = self.channel(&pair);
         let row = {
             let read = self.context.committer.read();
@@ -42,8 +44,13 @@ impl Home {
                     break;
                 }
             }
-            found.ok_or(SubmissionError::Unknown("no such decision of this citizen is here"))?
+            found
         };
+        if !row.as_ref().is_some_and(|row| is_deny_by(row, &key, trust.network())) {
+            access?;
+        }
+        let row =
+            row.ok_or(SubmissionError::Unknown("no such decision of this citizen is here"))?;
         // What a lost disk could make this home forget is not promised yet.
         if !self.context.all_cosigned().await? {
             return Err(SubmissionError::NotCosigned);
@@ -70,6 +77,14 @@ impl Home {
         };
         Ok(self.context.attest(effect).await?)
     }
+}
+
+/// Whether an entry is a deny that this key signed.
+fn is_deny_by(row: &HomeEntry, key: &KeyHash, network: &NetworkId) -> bool {
+    row.entry.kind == EntryKind::DENY
+        && cbor::from_slice::<Attested>(&row.entry.body).is_ok_and(|body| {
+            Signed::<Decision>::decode(&body.object, network).is_ok_and(|deny| deny.key() == *key)
+        })
 }
 
 /// A decision by its id, an entry about a key by its hash.

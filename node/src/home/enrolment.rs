@@ -21,14 +21,8 @@ use wire::{
     consent::{Attested, ExpressedBy, KeyBegin},
 };
 
-use super::{Home, register::SubmissionError, status};
-use crate::{
-    context::Fault,
-    evidence_log,
-    keys::SealingKey,
-    net::NetError,
-    store::{Column, Key, TypedRead},
-};
+use super::{Home, phones, register::SubmissionError, status};
+use crate::{context::Fault, evidence_log, keys::SealingKey, net::NetError, store::Column};
 
 /// Five years, less a day: what an ID certificate may hold at most (DESIGN section 5).
 const ID_VALIDITY_MS: u64 = (5 * 365 - 1) * 24 * 3600 * 1000;
@@ -115,6 +109,14 @@ pub enum EnrolmentRefused {
     Signed(trust::SignedError),
     #[error("the ID certificate is not one that this home issued and holds valid")]
     NotOurs,
+    #[error("the ID key was ended: the phone has to be enrolled anew, with the card")]
+    Ended,
+    #[error("no ID key of yours at this home has this hash")]
+    UnknownPhone,
+    #[error("an ID key is not ended by itself: sign with another phone's")]
+    EndsItself,
+    #[error("the request's time differs from ours by more than 5 minutes")]
+    OutOfTime,
     #[error("no member of the network offers this service")]
     UnknownService,
     #[error("{0}")]
@@ -132,7 +134,7 @@ pub struct EnrolledKey {
 }
 
 impl Home {
-    fn desk(&self) -> Result<&Arc<Desk>, EnrolmentRefused> {
+    pub(super) fn desk(&self) -> Result<&Arc<Desk>, EnrolmentRefused> {
         self.desk.as_ref().ok_or(EnrolmentRefused::NotOffered)
     }
 
@@ -178,9 +180,11 @@ impl Home {
             proofed_at: self.context.now().wall,
         };
         let issuer = self.desk()?.ca_certificate.clone();
+        let number = y.number().to_string();
         let committed = self.context.commit(move |tx| {
             let now = tx.wall();
             tx.write(Column::Citizens, key.0, &row);
+            phones::note_enrolled(tx, &number, key);
             tx.write(Column::Proofing, key.0, &Bytes(evidence));
             let kind = CertificateKind::Id;
             tx.log(&evidence_log::certificate_issued(kind, &row.certificate, &issuer, now));
@@ -208,7 +212,8 @@ impl Home {
         let (request, id) =
             trust::verify_signed::<ServiceKeyRequest>(&request, CertificateKind::Id, &trust, now)
                 .map_err(EnrolmentRefused::Signed)?;
-        let enrolled = self.enrolled(&id.key())?;
+        let id_key = id.key();
+        let enrolled = phones::check_stands(&*self.context.committer.read(), &id_key)?;
         self.check_service(&request.message().service).await?;
         let context = Arc::clone(&self.context);
         let network = *trust.network();
@@ -232,10 +237,13 @@ impl Home {
                 Err(refused) => return self.refuse_enrolment(refused).await,
             };
         let (pair, key) = (checked.pair().clone(), *checked.key());
-        self.keep_service_key(&certificate, &pair, &key).await?;
+        self.keep_service_key(&certificate, &pair, &key, id_key).await?;
         let chain = self.desk()?.chain(certificate);
         let fresh = now.ms_since(enrolled.proofed_at) < desk_fresh_ms;
-        let begun = if fresh { self.begin_fresh_key(&pair, &key, &chain).await? } else { false };
+        let begun = match fresh {
+            true => self.begin_fresh_key(&pair, &key, &chain, id_key).await?,
+            false => self.stands(&pair, &key.key_hash())?,
+        };
         Ok(ServiceKeyReply { subject: pair.subject, chain, begun })
     }
 
@@ -247,7 +255,7 @@ impl Home {
         let (request, id) =
             trust::verify_signed::<LinkRequest>(&request, CertificateKind::Id, &trust, now)
                 .map_err(EnrolmentRefused::Signed)?;
-        self.enrolled(&id.key())?;
+        phones::check_stands(&*self.context.committer.read(), &id.key())?;
         self.check_service(&request.message().source).await?;
         self.check_service(&request.message().recipient).await?;
         match issuing::attest_link(&request, &id, now) {
@@ -266,42 +274,42 @@ impl Home {
         }
     }
 
-    fn enrolled(&self, key: &KeyHash) -> Result<EnrolledKey, EnrolmentRefused> {
-        let read = self.context.committer.read();
-        let enrolled = read.read(Column::Citizens, &key.0).map_err(Fault::from)?;
-        enrolled.ok_or(EnrolmentRefused::NotOurs)
-    }
-
     async fn keep_service_key(
         &self,
         certificate: &[u8],
         pair: &wire::ids::Pair,
         key: &PublicKey,
+        id_key: KeyHash,
     ) -> Result<(), EnrolmentRefused> {
         let row = Bytes(certificate.to_vec());
         let issuer = self.desk()?.ca_certificate.clone();
-        let at = Key::new().text(&pair.source).fixed(&pair.subject.0).fixed(&key.key_hash().0);
+        let at = phones::key_phone(pair, &key.key_hash());
+        let phone = self.desk()?.seal_phone(&at, &id_key)?;
         let committed = self.context.commit(move |tx| {
+            // It may have been ended while the certificate was being made: then none leaves.
+            phones::check_stands(tx, &id_key)?;
             let now = tx.wall();
             let kind = CertificateKind::Service;
             tx.log(&evidence_log::certificate_issued(kind, &row, &issuer, now));
+            tx.write(Column::KeyPhones, at.clone(), &phone);
             tx.write(Column::ServiceKeys, at, &row);
             status::note_issued(tx, &row);
-            Ok::<_, std::convert::Infallible>(())
+            Ok::<_, EnrolmentRefused>(())
         });
-        match committed.await? {
-            Ok(()) => {}
-        }
+        committed.await??;
         self.context.metrics.certificates_issued.inc();
         Ok(())
     }
 
-    /// `false` if the pair's keys belong to another home, or the key has begun before.
+    /// Begins a key on the word of a phone whose proofing is fresh. Says whether it stands after that:
+    /// not where the pair's keys belong to another home, where the key was ended, or where the citizen
+    /// ended a key of this phone since.
     async fn begin_fresh_key(
         &self,
         pair: &wire::ids::Pair,
         key: &PublicKey,
         chain: &[Bytes],
+        id_key: KeyHash,
     ) -> Result<bool, EnrolmentRefused> {
         let trust = self.context.live_trust()?;
         let now = self.context.now().wall;
@@ -317,14 +325,20 @@ impl Home {
             until: verified.not_after(),
             time: now,
         };
-        match self.begin_key(begin, &key.key_hash()).await {
-            Ok(_) => Ok(true),
+        match self.begin_key(begin, &key.key_hash(), id_key).await {
+            Ok(()) => self.stands(pair, &key.key_hash()),
             Err(SubmissionError::Fault(fault)) => Err(fault.into()),
             Err(refused) => {
                 tracing::info!(source = %pair.source, %refused, "a key was not begun");
                 Ok(false)
             }
         }
+    }
+
+    /// Whether a key stands for its pair at this home.
+    fn stands(&self, pair: &wire::ids::Pair, key: &KeyHash) -> Result<bool, EnrolmentRefused> {
+        let state = self.pair_state(&self.channel(pair), &pair.subject)?;
+        Ok(state.standing_basis(key, self.context.now().wall).is_some())
     }
 
     async fn refuse_enrolment<T>(&self, refused: EnrolmentRefused) -> Result<T, EnrolmentRefused> {
@@ -347,6 +361,18 @@ impl Home {
 }
 
 impl Desk {
+    /// For [`Column::KeyPhones`]: whose phone it was, opened again only when a key ends.
+    fn seal_phone(&self, place: &[u8], id_key: &KeyHash) -> Result<Bytes, Fault> {
+        let sealed = self.sealing.seal(place, &id_key.0);
+        let sealed = sealed.map_err(|error| Fault::Sign(wire::SignError(error.to_string())))?;
+        Ok(Bytes(sealed))
+    }
+
+    pub(super) fn open_phone(&self, place: &[u8], sealed: &[u8]) -> Option<KeyHash> {
+        let opened = self.sealing.open(place, sealed).ok()?;
+        Some(KeyHash(opened[..].try_into().ok()?))
+    }
+
     fn compute(
         &self,
         citizen: &ProofedCitizen,

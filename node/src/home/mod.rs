@@ -6,6 +6,8 @@ pub mod channels;
 mod effect;
 pub mod enrolment;
 pub mod notices;
+mod phones;
+pub mod query;
 pub mod register;
 pub mod status;
 
@@ -14,7 +16,7 @@ use std::sync::Arc;
 use consent::Run;
 use trust::member::Member;
 use wire::{
-    Nonce,
+    Nonce, OrganisationId,
     channel::{ChannelReply, Pull},
 };
 
@@ -37,7 +39,13 @@ pub struct Home {
     desk: Option<Arc<Desk>>,
     /// How often anybody may ask how a certificate stands: each answer is signed.
     status_rate: RateLimit<()>,
+    /// How many of the denies that a member's pulls bring along are looked at.
+    pulled_denies: RateLimit<OrganisationId>,
 }
+
+/// A signature or a look-up each. A source that has more to bring brings the rest with its next pulls.
+const PULLED_DENIES_PER_SECOND: u64 = 500;
+const PULLED_DENIES_BURST: u64 = 1000;
 
 impl Home {
     pub fn new(context: Arc<Context>, lease_ms: u64, desk: Option<Desk>) -> Arc<Self> {
@@ -45,8 +53,9 @@ impl Home {
         let answers = asking::courier(&context);
         let run = Run { id: Nonce(context.entropy.array()), started_ms: context.now().mono_ms };
         let status_rate = RateLimit::new(status::PER_SECOND, status::BURST);
+        let pulled_denies = RateLimit::new(PULLED_DENIES_PER_SECOND, PULLED_DENIES_BURST);
         let desk = desk.map(Arc::new);
-        Arc::new(Self { context, pusher, answers, lease_ms, run, desk, status_rate })
+        Arc::new(Self { context, pusher, answers, lease_ms, run, desk, status_rate, pulled_denies })
     }
 
     /// Takes up what was owed when the node stopped.
@@ -55,7 +64,10 @@ impl Home {
         self.pusher.resume()
     }
 
-    pub async fn answer_pull(&self, from: &Member, pull: Pull) -> ChannelReply {
+    pub async fn answer_pull(&self, from: &Member, mut pull: Pull) -> ChannelReply {
+        // Those that are not looked at are not refused: they hold at the source, and come again.
+        let now = self.context.now().mono_ms;
+        pull.denies.retain(|_| self.pulled_denies.allows(&from.organisation, now));
         let terms = (self.lease_ms, self.run);
         channels::answer_pull(&self.context, &self.pusher, terms, from, pull).await
     }

@@ -2,6 +2,7 @@
 
 use consent::{
     PairState,
+    access::Access,
     notices::{BatchFault, Taking, take},
 };
 use serde::{Deserialize, Serialize};
@@ -121,8 +122,7 @@ impl Home {
     /// What happened at a source to the citizen who asks.
     pub async fn history(&self, query: Attested) -> Result<PairHistory, SubmissionError> {
         let trust = self.context.live_trust()?;
-        let (query, _) =
-            self.check_query(&trust, &query, |query: &WalletQuery| (&query.pair, query.time))?;
+        let query: WalletQuery = self.query(&trust, &query, Access::History)?.message;
         let channel = self.channel(&query.pair);
         let read = self.context.committer.read();
         let prefix = subject_key(&channel, &query.pair.subject);

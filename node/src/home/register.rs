@@ -3,10 +3,10 @@
 use consent::{
     AdmissionError, AdmittedCollapse, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, HomeEntry,
     PairState, PairThread, Run,
+    access::{Access, NoAccess},
     admission::ReadDecision,
     home::{Accepted, HomeChannel, HomeError, collapse_due, in_force, in_force_for},
 };
-use trust::LeafSubject;
 use wire::{
     Now, ServiceId, Signed,
     channel::{ChannelId, ChannelReply, ChannelRequest},
@@ -16,7 +16,7 @@ use wire::{
     registry::MessageType,
 };
 
-use super::{Home, channels::load_channel, status};
+use super::{Home, channels::load_channel, phones, status};
 use crate::{
     channel_store::{HomeChannelStore, channel_key, entry_key, subject_key},
     context::Fault,
@@ -25,8 +25,9 @@ use crate::{
     store::{Column, Read, Transaction, TypedRead},
 };
 
-/// How far a wallet's clock may be off when it asks for its register, in milliseconds.
-pub const QUERY_WINDOW_MS: u64 = 5 * 60 * 1000;
+const COLLAPSED: &str = "these denies were collapsed meanwhile";
+const STALE: &str =
+    "a key of this phone was ended since its proofing: another phone has to approve";
 
 /// Why something handed in was not taken. The text names what is wrong and nobody.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,8 @@ pub enum SubmissionError {
     #[error("the certificate is for another service id than the request names")]
     OtherCitizen,
     #[error("{0}")]
+    Access(#[from] NoAccess),
+    #[error("{0}")]
     Unknown(&'static str),
     #[error("the decision is durable here and on its way; the source is not bound by it yet")]
     NotYet,
@@ -51,17 +54,18 @@ pub enum SubmissionError {
     Fault(#[from] Fault),
 }
 
-/// Who signed a query that was checked.
-pub(super) struct SignedQuery {
-    pub key: wire::KeyHash,
-    /// Id of the signed query.
-    pub id: wire::Hash,
-}
-
 /// What was accepted, and where the evidence log says so; `None` if that was before.
 pub(super) struct Placed {
     pub(super) accepted: Accepted,
     log_index: Option<u64>,
+}
+
+/// Where at the commit point something is taken up.
+#[derive(Clone, Copy)]
+enum Turn {
+    /// Ahead of all that waits there: denies.
+    First,
+    InOrder,
 }
 
 impl From<HomeError> for SubmissionError {
@@ -109,8 +113,9 @@ impl Home {
             }
         }
         let is_deny = admitted.is_deny();
+        let turn = if is_deny { Turn::First } else { Turn::InOrder };
         let accepted = self
-            .accept(channel.clone(), move |home, store, run, now| {
+            .accept(channel.clone(), turn, move |home, store, run, now| {
                 Ok(home.accept_decision(store, &admitted, run, now)?)
             })
             .await;
@@ -147,9 +152,17 @@ impl Home {
                         now: Now| {
             let pair = store.pair(&subject).map_err(HomeError::from)?;
             let collapse = AdmittedCollapse::admit(&submission, &id, &pair, &trust, now.wall)?;
+            // Another deny, accepted at the same time, may have brought them into a list already: one
+            // list of them is enough, and a second would only be another name for the same.
+            if !collapse.collapse().denies.iter().all(|id| pair.denies.contains_key(id)) {
+                return Err(SubmissionError::Unknown(COLLAPSED));
+            }
             Ok(home.accept_collapse(store, &collapse, run, now)?)
         };
-        self.accept(channel.clone(), job).await.map(drop)
+        match self.accept(channel.clone(), Turn::InOrder, job).await {
+            Ok(_) | Err(SubmissionError::Unknown(COLLAPSED)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Hands a deny on to its source, where it holds once that has said so.
@@ -182,7 +195,7 @@ impl Home {
         if let Ok(begin) = Signed::<KeyBegin>::decode(&submission.object, trust.network()) {
             let pair = begin.unverified().pair.clone();
             let channel = self.channel(&pair);
-            return match self.accept_begin(pair, submission).await {
+            return match self.accept_begin(pair, submission, None).await {
                 Ok(accepted) => self.reply(&channel, &accepted).await,
                 Err(error) => self.refuse(MessageType::KeyBegin, begin.id(), error).await,
             };
@@ -191,13 +204,15 @@ impl Home {
             .map_err(|_| SubmissionError::Malformed("neither a key-begin nor a key-end"))?;
         let channel = self.channel(&end.unverified().pair);
         let (id, subject) = (channel.clone(), end.unverified().pair.subject);
+        let desk = self.desk.clone();
         let accepted = self
-            .accept(channel.clone(), move |home, store, run, now| {
+            .accept(channel.clone(), Turn::InOrder, move |home, store, run, now| {
                 let pair = store.pair(&subject).map_err(HomeError::from)?;
                 let end = AdmittedKeyEnd::admit(&submission, &id, &pair, &trust, now.wall)?;
                 let accepted = home.accept_key_end(store, &end, run, now)?;
                 let KeyEnd { pair, key, .. } = end.end();
                 status::revoke_ended(store.tx, pair, key, now.wall).map_err(Fault::from)?;
+                phones::note_ended(store.tx, desk.as_deref(), pair, key).map_err(Fault::from)?;
                 Ok(accepted)
             })
             .await;
@@ -207,29 +222,38 @@ impl Home {
         }
     }
 
-    /// Begins a key that this home itself approves, after fresh proofing. `None` if it had begun.
+    /// Begins a key that this home itself approves, after fresh proofing of the phone with `id_key`. One
+    /// that had begun before stays as it is.
     pub(super) async fn begin_key(
         &self,
         begin: KeyBegin,
         key: &wire::KeyHash,
-    ) -> Result<Option<Placed>, SubmissionError> {
+        id_key: wire::KeyHash,
+    ) -> Result<(), SubmissionError> {
         let pair = begin.pair.clone();
         if self.pair_state(&self.channel(&pair), &pair.subject)?.keys.contains_key(key) {
-            return Ok(None);
+            return Ok(());
         }
         let submission = self.context.attest(begin).await?;
-        self.accept_begin(pair, submission).await.map(Some)
+        self.accept_begin(pair, submission, Some(id_key)).await.map(drop)
     }
 
+    /// `fresh`: the ID key on whose fresh proofing the home approves the key by itself.
     async fn accept_begin(
         &self,
         pair: Pair,
         submission: Attested,
+        fresh: Option<wire::KeyHash>,
     ) -> Result<Placed, SubmissionError> {
         let trust = self.context.live_trust()?;
         let channel = self.channel(&pair);
         let id = channel.clone();
-        self.accept(channel, move |home, store, run, now| {
+        self.accept(channel, Turn::InOrder, move |home, store, run, now| {
+            if let Some(id_key) = fresh
+                && phones::is_stale(store.tx, &id_key).map_err(Fault::from)?
+            {
+                return Err(SubmissionError::Standing(STALE.to_owned()));
+            }
             let state = store.pair(&pair.subject).map_err(HomeError::from)?;
             let begin = AdmittedKeyBegin::admit(&submission, &id, &state, &trust, now.wall)?;
             Ok(home.accept_key_begin(store, &begin, run, now)?)
@@ -240,8 +264,7 @@ impl Home {
     /// The register of one pair, for whoever holds a key certified for it.
     pub async fn register(&self, query: Attested) -> Result<PairRegister, SubmissionError> {
         let trust = self.context.live_trust()?;
-        let (query, _) =
-            self.check_query(&trust, &query, |query: &WalletQuery| (&query.pair, query.time))?;
+        let query: WalletQuery = self.query(&trust, &query, Access::Register)?.message;
         let pair = &query.pair;
         let at = self.context.now();
         let channel = self.channel(pair);
@@ -274,34 +297,6 @@ impl Home {
         Ok(stored.unwrap_or_else(new))
     }
 
-    /// Checks something signed by a key certified for the pair that it names, made just now.
-    pub(super) fn check_query<M: wire::Message>(
-        &self,
-        trust: &trust::Trust,
-        query: &Attested,
-        names: impl Fn(&M) -> (&Pair, wire::Timestamp),
-    ) -> Result<(M, SignedQuery), SubmissionError> {
-        let now = self.context.now().wall;
-        let kind = trust::CertificateKind::Service;
-        let (query, chain) =
-            trust::verify_signed::<M>(query, kind, trust, now).map_err(AdmissionError::from)?;
-        let signed = SignedQuery { key: chain.key(), id: query.id() };
-        let (pair, time) = names(query.message());
-        let theirs = match chain.subject() {
-            LeafSubject::Service { service, subject } => {
-                *service == pair.source && *subject == pair.subject
-            }
-            _ => false,
-        };
-        if !theirs {
-            return Err(SubmissionError::OtherCitizen);
-        }
-        if time.ms_since(now).max(now.ms_since(time)) > QUERY_WINDOW_MS {
-            return Err(SubmissionError::OutOfTime);
-        }
-        Ok((query.into_message(), signed))
-    }
-
     pub(super) fn channel(&self, pair: &Pair) -> ChannelId {
         ChannelId { home: self.context.organisation.clone(), source: pair.source.clone() }
     }
@@ -319,6 +314,7 @@ impl Home {
     async fn accept(
         &self,
         channel: ChannelId,
+        turn: Turn,
         job: impl FnOnce(
             &mut HomeChannel,
             &mut HomeChannelStore<'_, '_>,
@@ -330,19 +326,20 @@ impl Home {
     ) -> Result<Placed, SubmissionError> {
         let network = *self.context.trust().network();
         let (id, run) = (channel.clone(), self.run);
-        let accepted = self
-            .context
-            .commit(move |tx: &mut Transaction<'_>| {
-                let mut home = load_channel(tx, &network, &id).map_err(HomeError::from)?;
-                let now = tx.now();
-                let mut store = HomeChannelStore { tx, channel: id.clone() };
-                let accepted = job(&mut home, &mut store, &run, now)?;
-                let record = evidence_log::accepted(&id, &accepted.entry, now.wall);
-                let log_index = (!accepted.known).then(|| tx.log(&record));
-                tx.hurry_checkpoint();
-                Ok::<_, SubmissionError>(Placed { accepted, log_index })
-            })
-            .await??;
+        let job = move |tx: &mut Transaction<'_>| {
+            let mut home = load_channel(tx, &network, &id).map_err(HomeError::from)?;
+            let now = tx.now();
+            let mut store = HomeChannelStore { tx, channel: id.clone() };
+            let accepted = job(&mut home, &mut store, &run, now)?;
+            let record = evidence_log::accepted(&id, &accepted.entry, now.wall);
+            let log_index = (!accepted.known).then(|| tx.log(&record));
+            tx.hurry_checkpoint();
+            Ok::<_, SubmissionError>(Placed { accepted, log_index })
+        };
+        let accepted = match turn {
+            Turn::First => self.context.commit_first(job).await??,
+            Turn::InOrder => self.context.commit(job).await??,
+        };
         self.pusher.wake(&channel);
         Ok(accepted)
     }

@@ -12,7 +12,7 @@ use wire::{
 use super::Home;
 use crate::{
     context::Fault,
-    store::{Column, Key, StoreError, Transaction, TypedRead},
+    store::{Column, Key, Read, StoreError, Transaction, TypedRead},
 };
 
 /// How many answers are signed a second in the long run, and at once.
@@ -61,6 +61,16 @@ impl Home {
 pub(super) fn note_issued(tx: &mut Transaction<'_>, certificate: &[u8]) {
     let row = CertificateRow::default();
     tx.write(Column::CertificateStanding, wire::sha256(certificate).0, &row);
+}
+
+/// Whether a certificate of this CA, given as DER, was revoked.
+pub(super) fn is_revoked(
+    read: &(impl Read + ?Sized),
+    certificate: &[u8],
+) -> Result<bool, StoreError> {
+    let row: Option<CertificateRow> =
+        read.read(Column::CertificateStanding, &wire::sha256(certificate).0)?;
+    Ok(row.is_some_and(|row| row.revoked.is_some()))
 }
 
 /// A phone that was ended is not asked again: its certificate at that source is revoked with it, in

@@ -16,8 +16,8 @@ use super::{
     Inbound, Protocol,
     directory::Directory,
     frame::{Memory, Reserved},
-    limits,
     protocol::WireProtocol,
+    shares::{Lane, Shares},
 };
 
 pub(super) struct Edge {
@@ -26,7 +26,7 @@ pub(super) struct Edge {
     trust: RwLock<Arc<Trust>>,
     identity: tokio::sync::watch::Receiver<NodeIdentity>,
     pub(super) directory: Mutex<Directory>,
-    handling: Arc<Semaphore>,
+    shares: Shares,
     request_memory: Arc<Semaphore>,
     reply_memory: Arc<Semaphore>,
 }
@@ -45,7 +45,7 @@ impl Edge {
             trust: RwLock::new(trust),
             identity,
             directory: Mutex::new(directory),
-            handling: Arc::new(Semaphore::new(limits::HANDLING)),
+            shares: Shares::new(),
             request_memory: Memory::of_node(),
             reply_memory: Memory::of_node(),
         }
@@ -100,13 +100,13 @@ impl Edge {
             tracing::warn!(organisation = %from.organisation, "channel message refused: role");
             return Some(cbor::to_vec(&ChannelReply::Refused(ChannelRefusal::NotYours)));
         }
-        let slot = Arc::clone(&self.handling).acquire_owned().await;
-        let slot = slot.expect("this semaphore is never closed");
+        let lane = Lane::of(application, variant(&message));
+        let place = self.shares.place(lane, &from.organisation).await;
         let handled = self.inbound.handle(from, application, message);
         // A task of its own: a request once begun is not cut off half-way when the caller leaves.
         let task = tokio::spawn(async move {
             let reply = handled.await;
-            drop((slot, reserved));
+            drop((place, reserved));
             reply
         });
         match task.await {

@@ -76,8 +76,12 @@ pub const CALL_QUEUE: usize = 256;
 pub const COMMAND_QUEUE: usize = 256;
 /// Events of one connection that wait for the event loop, and the other way round.
 pub const CONNECTION_EVENTS: usize = 32;
-/// Inbound requests being handled at once in the whole node; further ones wait.
+/// Inbound requests being handled at once in each lane of the whole node; further ones wait.
 pub const HANDLING: usize = 1024;
+/// Of them, of one organisation.
+pub const HANDLING_SHARE: usize = 256;
+/// Organisations whose share of a lane is remembered; those that are not at work are forgotten first.
+pub const SHARES: usize = 4096;
 /// Memory for inbound frames of the whole node and of one connection; further ones wait unread.
 pub const INBOUND_BYTES: usize = 256 * 1024 * 1024;
 pub const INBOUND_BYTES_PER_CONNECTION: usize = 32 * 1024 * 1024;

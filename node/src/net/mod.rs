@@ -7,7 +7,7 @@
 //! - [`limits`]: every bound
 //! - `frame`, `protocol`: bytes on a stream
 //! - `handler`, `behaviour`: one connection, and all of them
-//! - `edge`: what inbound requests meet first
+//! - `edge`: what inbound requests meet first; `shares`: how much of the node each may keep busy
 //! - `event_loop`, `greeting`, `search`, `bootstrap`: who is let in, found, kept connected
 //! - `resolve`: names in addresses
 //! - `directory`: who is where
@@ -24,6 +24,7 @@ pub mod limits;
 mod protocol;
 mod resolve;
 mod search;
+mod shares;
 mod view;
 
 #[cfg(test)]
@@ -94,7 +95,8 @@ fn keypair(mut seed: [u8; 32]) -> identity::Keypair {
 /// What the application does with the network's events.
 pub trait Inbound: Send + Sync + 'static {
     /// Answers a request of a greeted member; `None` closes the stream without an answer. The
-    /// future runs in a task of its own, at most [`limits::HANDLING`] at once.
+    /// future runs in a task of its own, at most [`limits::HANDLING_SHARE`] at once of one organisation
+    /// in each lane, and [`limits::HANDLING`] of all.
     fn handle(
         &self,
         from: Arc<Member>,

@@ -20,6 +20,7 @@ use wire::{
         ChannelId, ChannelRefusal, ChannelReply, ChannelRequest, Entry, Grant, HeadStatement,
         Position, Pull, Push,
     },
+    limits,
 };
 
 use crate::{
@@ -259,6 +260,9 @@ impl Channels {
         if channel.home != from.organisation {
             return ChannelReply::Refused(ChannelRefusal::NotYours);
         }
+        if entries.len() > limits::ENTRIES {
+            return ChannelReply::Refused(ChannelRefusal::Malformed);
+        }
         let (Some(known), Ok(trust)) = (self.channel(&channel), self.context.live_trust()) else {
             return ChannelReply::Refused(ChannelRefusal::NotMine);
         };
@@ -291,7 +295,7 @@ impl Channels {
         let (channel, trust) = (id.clone(), Arc::clone(trust));
         let applied = self
             .context
-            .commit(move |tx| {
+            .commit_first(move |tx| {
                 let mut state = load(tx, trust.network(), &channel).map_err(store_fault)?;
                 let now = tx.now();
                 let mut store = SourceChannelStore { tx, channel: channel.clone() };

@@ -28,7 +28,6 @@ use super::{Source, channels, notices, records};
 use crate::{
     channel_store::{links_prefix, source_pair},
     context::Fault,
-    evidence_log,
     store::{Column, Key, Read, Scan, StoreError, Transaction, TypedRead},
 };
 
@@ -345,10 +344,7 @@ impl Source {
         let linked = || self.linked(&*self.context.committer.read(), asked, now).ok().flatten();
         let subject = subject.or_else(linked);
         let pair = subject.map(|subject| Pair { source: asked.source.clone(), subject });
-        let record = evidence_log::refusal(request, pair, code, self.context.now().wall);
-        if let Err(fault) =
-            self.log_refusal(record, subject.map(|subject| (subject, asked, code))).await
-        {
+        if let Err(fault) = self.note_refusal(request, pair, code).await {
             tracing::error!(%fault, "a refusal could not be logged");
             return ExchangeReply::Rejected(Rejection::Unavailable);
         }
@@ -374,40 +370,6 @@ impl Source {
         let now = self.context.now().wall;
         let admitted = PresentConsent::admit(request, &state, trust, self.status_age_ms, now);
         Ok(admitted.map(|present| Some(Arc::new(present))))
-    }
-
-    /// Logs a refusal, and owes its notice to the home of the citizen, if they are known.
-    async fn log_refusal(
-        &self,
-        record: evidence::record::Record,
-        about: Option<(ServiceId, &Request, &'static str)>,
-    ) -> Result<(), Fault> {
-        let salt = Nonce(self.context.entropy.array());
-        let notice = about.and_then(|(subject, asked, code)| {
-            let outcome = AttemptOutcome::Refused(code.parse().ok()?);
-            let attempt = Attempt {
-                subject,
-                recipient: asked.recipient.clone(),
-                items: asked.items.clone(),
-                purpose: asked.purpose.clone(),
-                outcome,
-            };
-            Some((asked.source.clone(), attempt))
-        });
-        let logged = self.context.commit(move |tx| {
-            tx.log(&record);
-            let Some((source, attempt)) = notice else { return Ok::<_, StoreError>(None) };
-            let Some(home) = source_pair(tx, &source, &attempt.subject)?.home else {
-                return Ok(None);
-            };
-            let channel = ChannelId { home, source };
-            notices::note(tx, &channel, attempt, salt)?;
-            Ok(Some(channel))
-        });
-        if let Some(channel) = logged.await?? {
-            self.notices.wake(&channel);
-        }
-        Ok(())
     }
 
     fn facts(

@@ -5,6 +5,7 @@ pub mod channels;
 pub mod exchange;
 mod notices;
 pub mod records;
+mod refusals;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,6 +15,7 @@ use trust::member::Member;
 use wire::{
     Bytes, DecisionId, Hash, Nonce, OrganisationId, ServiceName, Signer, Timestamp,
     channel::{ChannelId, ChannelRefusal, ChannelReply, ChannelRequest},
+    citizen::{DecisionReply, InForce},
     consent::Attested,
     notice::{Effect, EffectHow},
     registry::MessageType,
@@ -45,6 +47,8 @@ pub struct Source {
     credentials: BTreeMap<ServiceName, CredentialKey>,
     /// How many exchange messages each member may send.
     rate: RateLimit<OrganisationId>,
+    /// How many refusals of each recipient's are logged apart.
+    refusal_rate: RateLimit<OrganisationId>,
     /// Notices on their way to the citizens' homes.
     notices: Arc<Courier<NoticesOwed>>,
     /// How old the certificate status of a present-consent may be.
@@ -77,12 +81,22 @@ impl Source {
     ) -> Arc<Self> {
         let channels = Channels::new(Arc::clone(&context));
         let rate = RateLimit::new(MESSAGES_PER_SECOND, 2 * MESSAGES_PER_SECOND);
+        let refusal_rate = RateLimit::new(refusals::PER_SECOND, refusals::BURST);
         let notices = notices::courier(&context);
-        Arc::new(Self { context, channels, credentials, rate, notices, status_age_ms })
+        Arc::new(Self {
+            context,
+            channels,
+            credentials,
+            rate,
+            refusal_rate,
+            notices,
+            status_age_ms,
+        })
     }
 
-    pub fn start(&self) -> Result<(), Fault> {
+    pub fn start(self: &Arc<Self>) -> Result<(), Fault> {
         self.channels.start();
+        tokio::spawn(Arc::clone(self).tell_refusals());
         notices::resume(&self.notices, &self.context)
     }
 
@@ -91,8 +105,8 @@ impl Source {
         match message {
             ChannelRequest::Push(push) => self.channels.take_push(from, push).await,
             ChannelRequest::Relay(deny) => match self.take_direct_deny(deny).await {
-                Ok(Some(effect)) => ChannelReply::Relayed(effect),
-                Ok(None) => ChannelReply::Durable,
+                Ok(DecisionReply { effect: Some(effect), .. }) => ChannelReply::Relayed(effect),
+                Ok(_) => ChannelReply::Durable,
                 Err(SubmissionError::Fault(_)) => {
                     ChannelReply::Refused(ChannelRefusal::Unavailable)
                 }
@@ -103,12 +117,12 @@ impl Source {
     }
 
     /// A deny that a wallet handed straight in, or a municipal node relayed: when this returns it is
-    /// durable, and no evaluation from before it can commit a release any more. Gives the signed
-    /// receipt (発効証明) of that; `None` if too few witnesses have cosigned it in time.
+    /// durable, and no evaluation from before it can commit a release any more. The reply has the
+    /// signed receipt (発効証明) of that, unless too few witnesses have cosigned it in time.
     pub async fn take_direct_deny(
         &self,
         submission: Attested,
-    ) -> Result<Option<Attested>, SubmissionError> {
+    ) -> Result<DecisionReply, SubmissionError> {
         let context = &self.context;
         let trust = context.live_trust()?;
         let read = ReadDecision::read(&submission, trust.network())?;
@@ -140,7 +154,7 @@ impl Source {
         let channel = ChannelId { home, source: pair.source.clone() };
         let id = channel.clone();
         let taken = context
-            .commit(move |tx| {
+            .commit_first(move |tx| {
                 let now = tx.wall();
                 let mut store = SourceChannelStore { tx, channel: id.clone() };
                 let new = accept_direct_deny(&mut store, &deny)?;
@@ -161,7 +175,12 @@ impl Source {
             channel.pull_now(self.context.now());
         }
         if !context.cosigned(context.covering(index)?).await {
-            return Ok(None);
+            return Ok(DecisionReply {
+                decision,
+                seq: None,
+                status: InForce::Durable,
+                effect: None,
+            });
         }
         let effect = Effect {
             decision,
@@ -173,7 +192,9 @@ impl Source {
             time: context.now().wall,
             present_consent_excepted: false,
         };
-        Ok(Some(context.attest(effect).await?))
+        let effect = Some(context.attest(effect).await?);
+        let status = InForce::Acknowledged(since);
+        Ok(DecisionReply { decision, seq: None, status, effect })
     }
 
     /// A page of what was released, in the order of request ids.

@@ -3,18 +3,22 @@
 
 use std::sync::Arc;
 
-use consent::vocabulary;
+use consent::{
+    access::{self, Access, NoAccess},
+    vocabulary,
+};
 use serde::{Deserialize, Serialize};
 use trust::{CertificateKind, LeafSubject};
 use wire::{
-    Bytes, ItemType, ServiceId, ServiceName, Timestamp, citizen::RecordSubmission,
+    Bytes, ItemType, KeyHash, Pair, ServiceId, ServiceName, Timestamp, citizen::RecordSubmission,
     consent::Attested, limits, registry::MessageType,
 };
 
 use crate::{
+    channel_store::source_pair,
     context::{Context, Fault},
     evidence_log,
-    home::register::QUERY_WINDOW_MS,
+    home::query::QUERY_WINDOW_MS,
     store::{Column, Key, Read, StoreError, TypedRead},
 };
 
@@ -32,6 +36,8 @@ pub enum RecordError {
     NotAuthentic(String),
     #[error("the certificate is for another service id than the record names")]
     OtherCitizen,
+    #[error("{0}")]
+    Access(#[from] NoAccess),
     #[error("the submission's time differs from ours by more than 5 minutes")]
     OutOfTime,
     #[error(transparent)]
@@ -62,15 +68,30 @@ pub fn record(
     read.read(Column::Records, &record_key(service, subject, item))
 }
 
+/// A record to be stored.
+pub struct NewRecord {
+    pub service: ServiceName,
+    pub subject: ServiceId,
+    pub item: ItemType,
+    /// JSON text.
+    pub content: Vec<u8>,
+    /// The time that it is about.
+    pub about: Option<Timestamp>,
+}
+
 /// Stores a record that the provider's own system puts in. Durable when this returns.
-pub async fn put(
+pub async fn put(context: &Arc<Context>, record: NewRecord) -> Result<(), RecordError> {
+    store(context, record, None).await
+}
+
+/// `by`: the key of the citizen's that hands it in. Whether it may is asked in the same commit: a key
+/// that just ended replaces nothing.
+async fn store(
     context: &Arc<Context>,
-    service: ServiceName,
-    subject: ServiceId,
-    item: ItemType,
-    content: Vec<u8>,
-    about: Option<Timestamp>,
+    record: NewRecord,
+    by: Option<KeyHash>,
 ) -> Result<(), RecordError> {
+    let NewRecord { service, subject, item, content, about } = record;
     if !context.owns(&service) {
         return Err(RecordError::UnknownService);
     }
@@ -83,20 +104,22 @@ pub async fn put(
     serde_json::from_slice::<serde::de::IgnoredAny>(&content).map_err(|_| RecordError::NotJson)?;
     let hash = wire::sha256(&content);
     let record = StoredRecord { content: Bytes(content), about };
-    let committed = context
+    context
         .commit(move |tx| {
-            tx.write(Column::Records, record_key(&service, &subject, &item), &record);
             let now = tx.wall();
+            if let Some(key) = by {
+                let pair = source_pair(tx, &service, &subject).map_err(Fault::from)?;
+                access::may(&pair, &key, Access::Record, now)?;
+            }
+            tx.write(Column::Records, record_key(&service, &subject, &item), &record);
             tx.log(&evidence_log::record_stored(&service, &subject, &item, &hash, now));
-            Ok::<_, std::convert::Infallible>(())
+            Ok(())
         })
-        .await?;
-    match committed {
-        Ok(()) => Ok(()),
-    }
+        .await?
 }
 
-/// Stores a record that a citizen hands in: only their own, shown by the key that signs.
+/// Stores a record that a citizen hands in: only their own, shown by the key that signs, which has to
+/// stand for the pair.
 pub async fn submit(context: &Arc<Context>, submission: Attested) -> Result<(), RecordError> {
     let trust = context.live_trust()?;
     let now = context.now().wall;
@@ -115,21 +138,19 @@ pub async fn submit(context: &Arc<Context>, submission: Attested) -> Result<(), 
         }
         _ => false,
     };
-    if !own {
-        let error = RecordError::OtherCitizen;
-        tracing::info!(what = %MessageType::RecordSubmission, reason = %error, "a submission was refused");
-        context
-            .log_attempt(evidence_log::attempt_refused(
-                MessageType::RecordSubmission,
-                id,
-                &error.to_string(),
-                now,
-            ))
-            .await?;
-        return Err(error);
+    let stored = if !own {
+        Err(RecordError::OtherCitizen)
+    } else if time.ms_since(now).max(now.ms_since(time)) > QUERY_WINDOW_MS {
+        Err(RecordError::OutOfTime)
+    } else {
+        let Pair { source: service, subject } = pair;
+        let record = NewRecord { service, subject, item, content: content.0, about: Some(time) };
+        store(context, record, Some(chain.key())).await
+    };
+    if let Err(error @ (RecordError::OtherCitizen | RecordError::Access(_))) = &stored {
+        let (what, reason) = (MessageType::RecordSubmission, error.to_string());
+        tracing::info!(%what, %reason, "a submission was refused");
+        context.log_attempt(evidence_log::attempt_refused(what, id, &reason, now)).await?;
     }
-    if time.ms_since(now).max(now.ms_since(time)) > QUERY_WINDOW_MS {
-        return Err(RecordError::OutOfTime);
-    }
-    put(context, pair.source, pair.subject, item, content.0, Some(time)).await
+    stored
 }

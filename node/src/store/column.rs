@@ -101,6 +101,9 @@ columns! {
     /// Source: refusals among them that may still be counted up. Key: channel, service id, `text`
     /// recipient service, hash of what was refused and why. Value: `u64` seq.
     NoticeOpen = "notice-open",
+    /// Source: refusals that are counted and not in the log yet. Key: `text` source service, `text`
+    /// recipient service, `text` reason. Value: `evidence::record::Refusals`.
+    RefusalCounts = "refusal-counts",
     /// Source: since when a deny that was handed straight in is in force. Key: decision id. Value:
     /// `wire::Timestamp`.
     Effects = "effects",
@@ -141,6 +144,16 @@ columns! {
     /// Keys certified for a pair. Key: `text` service, service id, key hash. Value: certificate and
     /// status.
     ServiceKeys = "service-keys",
+    /// Issuer: on whose ID key's word a key was certified for a pair, sealed under the key `proofing`, so
+    /// that the store alone joins no two pairs. Key: `text` service, service id, key hash. Value:
+    /// ciphertext of the ID key's hash.
+    KeyPhones = "key-phones",
+    /// Issuer: ID keys whose proofing counts as fresh no more, since their citizen ended a key that they
+    /// had certified. Key: key hash of the ID key. Value: `wire::Timestamp` since when.
+    StalePhones = "stale-phones",
+    /// Issuer: the ID keys of a number. Key: `text` number, key hash of the ID key. Value:
+    /// `wire::citizen::EnrolledIdKey`.
+    NumberPhones = "number-phones",
     /// What proofing must keep by law, sealed under the key `proofing`, with a retention of its own.
     /// Key: key hash of the ID key. Value: ciphertext.
     Proofing = "proofing",
@@ -179,9 +192,9 @@ mod tests {
     const NAMES: &str = "meta home-channels home-entries home-pairs home-threads home-map source-channels \
         source-entries source-pairs source-threads source-map source-links direct-denies \
         statements grants records receipt-outbox requests releases release-ids uses notice-states notice-outbox notice-open \
-        effects notices notice-batches consent-asks consent-answer-outbox consent-requests \
+        refusal-counts effects notices notice-batches consent-asks consent-answer-outbox consent-requests \
         consent-request-ids consent-request-outbox log-records log-nodes log-state \
-        checkpoints citizens service-keys proofing challenges certificates certificate-standing \
+        checkpoints citizens service-keys key-phones stale-phones number-phones proofing challenges certificates certificate-standing \
         witnessed forks directory";
 
     #[test]

@@ -39,7 +39,7 @@ use crate::{clock::Clock, entropy::Entropy};
 pub const BATCH_JOBS: usize = 256;
 /// A batch that has grown to this many bytes is written before more jobs run.
 const BATCH_BYTES: usize = 8 << 20;
-/// Most jobs waiting: whoever submits more waits for a place.
+/// Most jobs waiting in each of the two queues: whoever submits more waits for a place.
 const QUEUE: usize = 1024;
 /// How long after a signature or commit that failed the next checkpoint is tried.
 const RETRY_MS: u64 = 1000;
@@ -135,6 +135,8 @@ pub struct Committer {
 
 struct Shared {
     queue: mpsc::Sender<Message>,
+    /// Taken before anything of `queue`.
+    first: mpsc::Sender<Message>,
     store: Arc<dyn Store>,
     checkpoints: watch::Receiver<Option<SignedCheckpoint>>,
     counters: Arc<Counters>,
@@ -152,7 +154,9 @@ impl Committer {
     ) -> Result<Self, StoreError> {
         let log = log::load(&*store, clock.now())?;
         let latest = SignedCheckpoint::latest(&*store)?;
-        let (queue, jobs) = mpsc::channel(QUEUE);
+        let (queue, others) = mpsc::channel(QUEUE);
+        let (first, before) = mpsc::channel(QUEUE);
+        let jobs = Queues { first: before, others };
         let (publish, checkpoints) = watch::channel(latest);
         let counters = Arc::new(Counters::default());
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -174,7 +178,7 @@ impl Committer {
             .spawn(move || runtime.block_on(writer.run(jobs)))
             .map_err(|error| StoreError::Backend(error.to_string()))?;
         let thread = Mutex::new(Some(thread));
-        Ok(Self { shared: Arc::new(Shared { queue, store, checkpoints, counters, thread }) })
+        Ok(Self { shared: Arc::new(Shared { queue, first, store, checkpoints, counters, thread }) })
     }
 
     /// Runs a job and answers when its writes are durable. Waits for a place in the queue.
@@ -190,10 +194,20 @@ impl Committer {
         T: Send + 'static,
         E: Send + 'static,
     {
-        let (tell, told) = oneshot::channel();
-        let job = Message::Job(Box::new(Task { job, tell }));
-        self.shared.queue.send(job).await.map_err(|_| CommitError::Stopped)?;
-        told.await.unwrap_or(Err(CommitError::Stopped))
+        submit_to(&self.shared.queue, job).await
+    }
+
+    /// As [`submit`](Self::submit), ahead of every job submitted there that has not begun: whatever else
+    /// a node is asked for, a deny does not wait behind it.
+    pub async fn submit_first<T, E>(
+        &self,
+        job: impl FnOnce(&mut Transaction<'_>) -> Result<T, E> + Send + 'static,
+    ) -> Result<Result<T, E>, CommitError>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        submit_to(&self.shared.first, job).await
     }
 
     /// The committed state at this moment.
@@ -207,12 +221,13 @@ impl Committer {
     }
 
     pub fn statistics(&self) -> Statistics {
-        let Shared { queue, counters, .. } = &*self.shared;
+        let Shared { queue, first, counters, .. } = &*self.shared;
+        let waiting = |queue: &mpsc::Sender<Message>| queue.max_capacity() - queue.capacity();
         Statistics {
             batches: counters.batches.load(Relaxed),
             jobs: counters.jobs.load(Relaxed),
             failures: counters.failures.load(Relaxed),
-            queued: queue.max_capacity() - queue.capacity(),
+            queued: waiting(queue) + waiting(first),
         }
     }
 
@@ -248,7 +263,7 @@ struct Writer {
 }
 
 impl Writer {
-    async fn run(mut self, mut queue: mpsc::Receiver<Message>) {
+    async fn run(mut self, mut queue: Queues) {
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() {
@@ -261,9 +276,9 @@ impl Writer {
             }
             while waiting.len() < BATCH_JOBS {
                 match queue.try_recv() {
-                    Ok(Message::Job(job)) => waiting.push_back(job),
-                    Ok(Message::Close) => queue.close(),
-                    Err(_) => break,
+                    Some(Message::Job(job)) => waiting.push_back(job),
+                    Some(Message::Close) => queue.close(),
+                    None => break,
                 }
             }
             self.batch(&mut waiting);
@@ -401,13 +416,54 @@ impl Writer {
     }
 }
 
+async fn submit_to<T, E>(
+    queue: &mpsc::Sender<Message>,
+    job: impl FnOnce(&mut Transaction<'_>) -> Result<T, E> + Send + 'static,
+) -> Result<Result<T, E>, CommitError>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    let (tell, told) = oneshot::channel();
+    let job = Message::Job(Box::new(Task { job, tell }));
+    queue.send(job).await.map_err(|_| CommitError::Stopped)?;
+    told.await.unwrap_or(Err(CommitError::Stopped))
+}
+
+/// What waits, in the order in which it is taken.
+struct Queues {
+    first: mpsc::Receiver<Message>,
+    others: mpsc::Receiver<Message>,
+}
+
+impl Queues {
+    /// `None` once both are closed and empty.
+    async fn recv(&mut self) -> Option<Message> {
+        tokio::select! {
+            biased;
+            Some(message) = self.first.recv() => Some(message),
+            Some(message) = self.others.recv() => Some(message),
+            else => None,
+        }
+    }
+
+    fn try_recv(&mut self) -> Option<Message> {
+        self.first.try_recv().or_else(|_| self.others.try_recv()).ok()
+    }
+
+    fn close(&mut self) {
+        self.first.close();
+        self.others.close();
+    }
+}
+
 enum Wait {
     Message(Message),
     CheckpointDue,
     Closed,
 }
 
-async fn wait(queue: &mut mpsc::Receiver<Message>, due_ms: Option<u64>) -> Wait {
+async fn wait(queue: &mut Queues, due_ms: Option<u64>) -> Wait {
     let message = match due_ms {
         None => queue.recv().await,
         Some(ms) => match tokio::time::timeout(Duration::from_millis(ms), queue.recv()).await {

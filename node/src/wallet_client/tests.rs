@@ -21,6 +21,12 @@ fn attested() -> Attested {
     Attested { object: cbor::Bytes(vec![1, 2, 3]), chain: vec![cbor::Bytes(vec![4])] }
 }
 
+fn denied() -> DecisionReply {
+    let decision = wire::DecisionId([8; 32]);
+    let status = InForce::Acknowledged(Timestamp(9));
+    DecisionReply { decision, seq: None, status, effect: Some(attested()) }
+}
+
 #[tokio::test]
 async fn bodies_are_deterministic_cbor_both_ways() {
     let reply = DecisionReply {
@@ -60,12 +66,12 @@ async fn get_and_empty_post_work() {
             }),
         )
         .route("/identity", get(move || async move { b }))
-        .route("/wallet/deny", post(|| async { cbor::to_vec(&attested()) }))
+        .route("/wallet/deny", post(|| async { cbor::to_vec(&denied()) }))
         .route("/wallet/answer", post(|| async { "" }));
     let (client, _) = serve(router).await;
     assert_eq!(client.challenge().await.unwrap(), challenge);
     assert_eq!(client.identity().await.unwrap(), identity);
-    assert_eq!(client.deny_direct(&attested()).await.unwrap(), attested());
+    assert_eq!(client.deny(&attested()).await.unwrap(), denied());
     client.answer(&attested()).await.unwrap();
 }
 
@@ -110,7 +116,7 @@ async fn odd_answers_are_told_apart() {
     assert!(matches!(error, ClientError::TooLong(SMALL)), "{error}");
     let error = client.decide(&attested()).await.unwrap_err();
     assert!(matches!(error, ClientError::Answer(CborError::Malformed)), "{error}");
-    let error = client.deny_direct(&attested()).await.unwrap_err();
+    let error = client.deny(&attested()).await.unwrap_err();
     assert!(matches!(error, ClientError::Answer(_)), "{error}");
     let hasty = client.clone().with_timeout(Duration::from_millis(50));
     let error = hasty.key(&attested()).await.unwrap_err();

@@ -6,11 +6,11 @@ use testnet::{
     citizen::{Citizen, nonce, now},
     roster,
 };
-use wallet::AskedConsent;
+use wallet::{AskedConsent, DenyDraft};
 use wire::{
     Nonce, ServiceId, ServiceName, Signed,
     asking::{Answered, ConsentAnswer},
-    consent::Attested,
+    consent::{Attested, Recipient},
 };
 
 use crate::{
@@ -212,14 +212,29 @@ async fn bad_answers(turn: &Turn, citizen: &Citizen) {
 }
 
 async fn too_many(turn: &Turn, citizen: &Citizen) {
-    // One waits already.
-    for _ in 1..consent::asking::WAITING {
+    // Two were answered, and one waits.
+    let left = consent::asking::IN_A_DAY - 3;
+    for _ in 0..left {
         provider(turn, RECIPIENT, "POST", PATH, &body(citizen, nonce())).await;
     }
-    until_asked(citizen, consent::asking::WAITING).await;
-    let id = nonce();
-    provider(turn, RECIPIENT, "POST", PATH, &body(citizen, id)).await;
-    let told = until_state(turn, id, "refused").await;
-    assert_eq!(told["reason"], "too-many");
-    assert_eq!(asked(citizen).await.len(), consent::asking::WAITING);
+    let shown = until_asked(citizen, left + 1).await;
+    let refused = async || {
+        let id = nonce();
+        provider(turn, RECIPIENT, "POST", PATH, &body(citizen, id)).await;
+        let told = until_state(turn, id, "refused").await;
+        assert_eq!(told, json!({ "id": id, "state": "refused", "reason": "too-many" }));
+    };
+    refused().await;
+    // Neither an answer nor a short wait makes room today, and a deny looks no different.
+    let declined = answer(citizen, &shown[0], Answered::Declined);
+    citizen.home.answer(&declined).await.expect("taken");
+    refused().await;
+    let stop = DenyDraft {
+        recipient: Recipient::Service(roster::service(RECIPIENT)),
+        ..DenyDraft::everything(roster::service(SOURCE))
+    };
+    let stop = citizen.sign_deny_draft(&stop).expect("a deny");
+    citizen.hand_in(&stop).await.expect("accepted");
+    refused().await;
+    assert_eq!(asked(citizen).await.len(), left);
 }

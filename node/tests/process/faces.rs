@@ -100,6 +100,8 @@ async fn the_public_face(turn: &Turn) {
         "effect",
         "requests",
         "answer",
+        "id-keys",
+        "id-end",
     ];
     for path in paths.map(|path| format!("/wallet/{path}")) {
         for body in [&b""[..], b"{}", b"\xa1\x00", &[0x9f; 64], &[0x81; 4096]] {
@@ -114,7 +116,8 @@ async fn the_public_face(turn: &Turn) {
     reply.is_problem(413, "too-large", "larger");
     public(turn, "maebashi", "/wallet/money", b"").await.is_problem(404, "not-found", "path");
     public(turn, "lunch", "/wallet/decision", b"").await.is_problem(404, "not-found", "path");
-    public(turn, "maebashi", "/wallet/deny", b"").await.is_problem(404, "not-found", "path");
+    public(turn, "maebashi", "/wallet/deny", b"").await.is_problem(400, "malformed", "");
+    public(turn, "maebashi", "/wallet/record", b"").await.is_problem(404, "not-found", "path");
     public(turn, "maebashi", "/trust", b"").await.is_problem(405, "wrong-method", "");
 }
 

@@ -126,13 +126,13 @@ async fn handed_to_the_source(turn: &Turn, citizen: &mut Citizen) {
     let (lunch, hospital) = (roster::service("lunch"), roster::service("hospital-b"));
     let source = WalletClient::new(&turn.node("lunch").public_url()).expect("a client");
     let permit = citizen.sign_permit(&lunch, &hospital, &[]).expect("a permit");
-    refused(source.deny_direct(&permit).await, 400, "only a deny");
+    refused(source.deny(&permit).await, 400, "only a deny");
     let mut deny = citizen.sign_deny(&lunch, &hospital).expect("a deny");
     *deny.object.0.last_mut().expect("a signature") ^= 1;
-    refused(source.deny_direct(&deny).await, 400, "the signature does not match");
+    refused(source.deny(&deny).await, 400, "the signature does not match");
     let other = WalletClient::new(&turn.node("hospital-b").public_url()).expect("a client");
     let deny = citizen.sign_deny(&lunch, &hospital).expect("a deny");
-    refused(other.deny_direct(&deny).await, 400, "no such service at this node");
+    refused(other.deny(&deny).await, 400, "no such service at this node");
 }
 
 async fn replayed(citizen: &mut Citizen, before: &BTreeSet<u64>) {

@@ -2,15 +2,23 @@
 //! operators fail it. One network is founded for all tests here.
 
 mod asking;
+mod bad_input;
 mod disk;
 mod enrolments;
 mod faces;
 mod forgeries;
 mod http;
+mod leases;
+mod lost;
+mod many;
+mod members;
 mod notices;
 mod outage;
+mod peer;
 mod phones;
 mod present;
+mod refusals;
+mod relay;
 mod replay;
 mod start;
 mod witnesses;

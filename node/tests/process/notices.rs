@@ -140,12 +140,12 @@ async fn receipts(turn: &Turn, citizen: &mut Citizen) {
     let (source, id) = (WalletClient::new(&turn.node(SOURCE).public_url()), id_of(turn, &direct));
     let source = source.expect("a client");
     let handed_in = now();
-    let receipt = source.deny_direct(&direct).await.expect("in force");
+    let receipt = source.deny(&direct).await.expect("in force").effect.expect("a receipt");
     let (trust, at) = (citizen.trust.clone(), now());
     let taken = citizen.wallet.accept_effect(&from, &id, &receipt, &trust, at).expect("holds");
     assert_eq!((taken.how, taken.seq), (EffectHow::AtSource, None));
     assert!(handed_in <= taken.since && taken.since <= at);
-    let again = source.deny_direct(&direct).await.expect("known");
+    let again = source.deny(&direct).await.expect("known").effect.expect("a receipt");
     let again = citizen.wallet.accept_effect(&from, &id, &again, &trust, now()).expect("holds");
     assert_eq!(again.since, taken.since, "since it first was");
 }

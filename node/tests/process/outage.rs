@@ -63,13 +63,13 @@ async fn deny_at_the_source(turn: &Turn, citizen: &Citizen, asked: &Question) ->
     let deny = citizen.sign_deny(&bank, &hospital).expect("a deny");
     let source = WalletClient::new(&turn.node("bank").public_url()).expect("a client");
     let before = turn.metric("bank", DENIED).await;
-    source.deny_direct(&deny).await.expect("in force");
+    source.deny(&deny).await.expect("in force");
     let told = now();
     assert!(!released(turn, asked).await, "the deny bites at once");
     println!("told in force, and refused {} ms later", now().ms_since(told));
     assert_eq!(turn.metric("bank", DENIED).await, before + 1, "for the deny, not for the lease");
     // Again is the same deny.
-    source.deny_direct(&deny).await.expect("known");
+    source.deny(&deny).await.expect("known");
     assert!(!released(turn, asked).await);
     let signed = Signed::<Decision>::decode(&deny.object, &turn.network.id).expect("a decision");
     signed.id()

@@ -189,7 +189,7 @@ fn at_the_counter_one_request_is_answered_without_a_lease() {
         // A deny that the source holds, and no channel ever brought, has to be named.
         let deny = citizen.sign_deny(&source, &roster::service(RECIPIENT)).expect("a deny");
         let client = WalletClient::new(&turn.node(SOURCE).public_url()).expect("a client");
-        client.deny_direct(&deny).await.expect("in force");
+        client.deny(&deny).await.expect("in force");
         let deny = Signed::<Decision>::decode(&deny.object, &turn.network.id).expect("a deny").id();
         let request = prepare(&turn, &citizen).await;
         let silent = sign(&mut citizen, &request, &[], &status);

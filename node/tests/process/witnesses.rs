@@ -147,17 +147,13 @@ fn a_source_put_back_to_an_old_copy_releases_nothing() {
         let backup = back_up(&mut turn, "hospital-b").await;
 
         let direct = WalletClient::new(&turn.node("hospital-b").public_url()).expect("a client");
-        direct.deny_direct(&deny(&mallory, "hospital-b")).await.expect("accepted");
+        direct.deny(&deny(&mallory, "hospital-b")).await.expect("accepted");
         let newest = put_back(&mut turn, "hospital-b", &backup).await;
         says_what_to_do(&turn, "hospital-b").await;
         let anew = Question { id: nonce(), ..asked.clone() };
         let answer = turn.ask(&anew).await;
         assert_ne!(answer.status, 200, "{}", answer.text());
-        refused(
-            direct.deny_direct(&deny(&mallory, "hospital-b")).await,
-            503,
-            "put back to an old state",
-        );
+        refused(direct.deny(&deny(&mallory, "hospital-b")).await, 503, "put back to an old state");
         let (service, subject) = (roster::service("hospital-b"), nonce().0.repeat(2));
         let subject = wire::ServiceId(subject.try_into().expect("32 bytes"));
         let item = ITEM.parse().expect("an item");

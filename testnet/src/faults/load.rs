@@ -231,7 +231,7 @@ async fn hand(world: &World, person: &Person, made: &Made, bytes: &Attested, via
     let _at = world.under_way(to, operation);
     let begun = world.now();
     let said = match via {
-        Via::Source => told(world.wallet(to).deny_direct(bytes).await.map(|_| Said::InForce)),
+        Via::Source => told(world.wallet(to).deny(bytes).await.map(|reply| said(&reply))),
         Via::Home | Via::Relay => {
             told(world.wallet(to).decide(bytes).await.map(|reply| said(&reply)))
         }
@@ -252,8 +252,6 @@ fn told(result: Result<Said, ClientError>) -> Said {
     match result {
         Ok(said) => said,
         Err(ClientError::Problem(problem)) if problem.status == 503 => Said::Unavailable,
-        // Durable, and not cosigned by witnesses in time: no acknowledgement.
-        Err(ClientError::Status(status)) if status.as_u16() == 202 => Said::Unavailable,
         Err(
             error @ (ClientError::Problem(_) | ClientError::Status(_) | ClientError::Answer(_)),
         ) => Said::Refused(error.to_string()),

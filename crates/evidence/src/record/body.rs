@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use wire::{
     Bytes, DecisionId, Hash, ItemType, MessageType, Nonce, Pair, Purpose, ServiceId, ServiceName,
+    Timestamp,
     channel::{ChannelId, Entry, EntryKind, Position},
     exchange::Rejection,
 };
@@ -32,6 +33,17 @@ pub struct CertificateIssued {
     pub serial: Bytes,
 }
 body!(CertificateIssued: CERTIFICATE_ISSUED);
+
+/// A CA of this node revoked a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CertificateRevoked {
+    /// SHA-256 of the certificate's DER.
+    pub certificate: Hash,
+    /// Hash of the Sig_structure of what asked for it.
+    pub request: Hash,
+}
+body!(CertificateRevoked: CERTIFICATE_REVOKED);
 
 /// At home: an entry is durable in a channel, and so accepted. The kind of the record follows from
 /// that of the entry.
@@ -183,6 +195,24 @@ pub struct Refusal {
     pub reason: String,
 }
 body!(Refusal: REFUSAL);
+
+/// At a source: how often one recipient was refused for one reason beyond the pace at which each refusal
+/// is logged apart. Citizens' notices count them by what was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refusals {
+    pub source: ServiceName,
+    pub recipient: ServiceName,
+    /// The exact reason's code (`specs/04-consent.md`).
+    pub reason: String,
+    pub count: u64,
+    /// The first and the last of them, by the source's clock.
+    pub first: Timestamp,
+    pub last: Timestamp,
+    /// The last of them: hash of its Sig_structure.
+    pub last_request: Hash,
+}
+body!(Refusals: REFUSALS);
 
 /// At a source: the recipient's receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

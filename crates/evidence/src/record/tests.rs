@@ -79,6 +79,10 @@ fn every_kind_has_a_body_that_reads_back() {
         },
         RecordKind::CERTIFICATE_ISSUED,
     );
+    round_trip(
+        CertificateRevoked { certificate: Hash([1; 32]), request: Hash([2; 32]) },
+        RecordKind::CERTIFICATE_REVOKED,
+    );
     for (entry_kind, kind) in [
         (EntryKind::KEY_BEGIN, RecordKind::KEY_BEGUN),
         (EntryKind::KEY_END, RecordKind::KEY_ENDED),
@@ -127,6 +131,18 @@ fn every_kind_has_a_body_that_reads_back() {
         };
         round_trip(refusal, RecordKind::REFUSAL);
     }
+    round_trip(
+        Refusals {
+            source: source.clone(),
+            recipient: recipient.clone(),
+            reason: "denied".into(),
+            count: 9,
+            first: TIME,
+            last: TIME,
+            last_request: request_id,
+        },
+        RecordKind::REFUSALS,
+    );
     let presentation = Hash([2; 32]);
     round_trip(
         ReceiptNoted { receipt: Bytes(vec![1]), request_id, presentation, recipient },

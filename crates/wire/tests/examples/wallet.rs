@@ -3,9 +3,9 @@
 use wire::{
     DecisionId, OrganisationId,
     citizen::{
-        CertificateStatus, Challenge, DecisionReply, Enrolment, EnrolmentReply, InForce,
-        LinkRequest, PairRegister, RecordSubmission, RegisterEntry, ServiceKeyProof,
-        ServiceKeyReply, ServiceKeyRequest, Standing, WalletQuery,
+        CertificateStatus, Challenge, DecisionReply, EnrolledIdKey, Enrolment, EnrolmentReply,
+        IdEnd, IdKeys, IdQuery, InForce, LinkRequest, PairRegister, RecordSubmission,
+        RegisterEntry, ServiceKeyProof, ServiceKeyReply, ServiceKeyRequest, Standing, WalletQuery,
     },
 };
 
@@ -16,7 +16,7 @@ fn y() -> Bytes {
 }
 
 pub fn examples() -> Vec<Example> {
-    [enrolment(), service_keys(), register()].into_iter().flatten().collect()
+    [enrolment(), id_keys(), service_keys(), register()].into_iter().flatten().collect()
 }
 
 fn enrolment() -> Vec<Example> {
@@ -40,6 +40,25 @@ fn enrolment() -> Vec<Example> {
         plain("enrolment", "full", &enrolment),
         plain("enrolment-reply", "full", &EnrolmentReply { chain: chain(), y: y() }),
         plain("enrolment-reply", "minimal", &EnrolmentReply { chain: vec![], y: y() }),
+    ]
+}
+
+fn id_keys() -> Vec<Example> {
+    let query = IdQuery { nonce: nonce(12), time: NOON };
+    let lost = key(8).public_key().key_hash();
+    let end = IdEnd { key: lost, nonce: nonce(13), time: NOON };
+    let keys =
+        |ended| IdKeys { keys: vec![EnrolledIdKey { key: lost, enrolled: Timestamp(0), ended }] };
+    vec![
+        signed("signed-id-query", "full", &query),
+        signed("signed-id-query", "minimal", &IdQuery { time: Timestamp(0), ..query.clone() }),
+        plain("id-query", "full", &query),
+        signed("signed-id-end", "full", &end),
+        signed("signed-id-end", "minimal", &IdEnd { time: Timestamp(0), ..end.clone() }),
+        plain("id-end", "full", &end),
+        plain("id-keys", "full", &keys(Some(NOON))),
+        plain("id-keys", "standing", &keys(None)),
+        plain("id-keys", "minimal", &IdKeys { keys: vec![] }),
     ]
 }
 

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use wire::{
-    DecisionId, Hash, ItemType, KeyHash, NetworkId, Purpose, ServiceName,
+    DecisionId, Hash, ItemType, KeyHash, NetworkId, Purpose, ServiceName, Timestamp,
     consent::{Items, PurposeScope, Recipient},
 };
+
+use super::reopening::ReopenArgs;
 
 /// A citizen's wallet on the command line.
 #[derive(Debug, Clone, Args)]
@@ -54,7 +56,7 @@ pub enum WalletCommand {
     /// One deny that covers everything at a source.
     Stop {
         source: ServiceName,
-        /// Hand it straight to the source's node at this URL.
+        /// Hand it straight to the source's node at this URL, or to any municipality's.
         #[arg(long)]
         direct: Option<String>,
     },
@@ -73,6 +75,9 @@ pub enum WalletCommand {
     Requests {
         #[arg(long)]
         service: ServiceName,
+        /// Also what your denies answer already.
+        #[arg(long)]
+        all: bool,
     },
     /// Answer a recipient's request; agreeing signs the permit that it asks for.
     Answer(AnswerArgs),
@@ -86,6 +91,9 @@ pub enum WalletCommand {
     /// The keys of your other phones.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// The ID keys of your other phones: what gets new keys and links.
+    #[command(subcommand)]
+    Id(IdCommand),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -114,9 +122,15 @@ pub struct PermitArgs {
     /// The recipient may pass the data on.
     #[arg(long)]
     pub onward: bool,
-    /// A deny that shall no longer stand against this permit; several times for several.
-    #[arg(long = "reopen")]
-    pub reopen: Vec<DecisionId>,
+    /// Only data about this time and later: a day (from its first moment, UTC) or a moment like
+    /// 2026-04-01T09:30:00Z.
+    #[arg(long, value_parser = moment, requires = "data_until")]
+    pub data_from: Option<Timestamp>,
+    /// Only data about the time before this: a day or a moment.
+    #[arg(long, value_parser = moment, requires = "data_from")]
+    pub data_until: Option<Timestamp>,
+    #[command(flatten)]
+    pub reopen: ReopenArgs,
     /// Sign although denies stand that were not named: what they cover stays refused.
     #[arg(long)]
     pub leave_denies: bool,
@@ -130,9 +144,8 @@ pub struct PresentArgs {
     /// A file with the request that the recipient shows (hexadecimal).
     #[arg(long)]
     pub request: PathBuf,
-    /// A deny that shall no longer stand against this; several times for several.
-    #[arg(long = "reopen")]
-    pub reopen: Vec<DecisionId>,
+    #[command(flatten)]
+    pub reopen: ReopenArgs,
     /// Only say what it would mean; sign nothing.
     #[arg(long)]
     pub dry_run: bool,
@@ -151,7 +164,8 @@ pub struct DenyArgs {
     /// Without it: every purpose.
     #[arg(long)]
     pub purpose: Option<Purpose>,
-    /// Hand it straight to the source's node at this URL: holds at once, even if the home is down.
+    /// Hand it to the node at this URL: the source's, or any municipality's, which relays it. It holds
+    /// as soon as the source has it, even if your home is down.
     #[arg(long)]
     pub direct: Option<String>,
 }
@@ -180,9 +194,8 @@ pub struct AnswerArgs {
     /// The recipient's service.
     #[arg(long)]
     pub service: ServiceName,
-    /// A deny that shall no longer stand against the permit; several times for several.
-    #[arg(long = "reopen")]
-    pub reopen: Vec<DecisionId>,
+    #[command(flatten)]
+    pub reopen: ReopenArgs,
     /// Agree although denies stand that were not named: what they cover stays refused.
     #[arg(long)]
     pub leave_denies: bool,
@@ -209,6 +222,24 @@ pub enum RecordCommand {
         #[arg(long)]
         url: String,
     },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum IdCommand {
+    /// Show the ID keys that your home enrolled for you.
+    List,
+    /// End a lost phone's: it gets no certificate and no link any more. Its keys at services are ended
+    /// one by one (`key end`).
+    End { key: KeyHash },
+}
+
+/// `YYYY-MM-DD`, which is its first moment, or `YYYY-MM-DDTHH:MM:SSZ`.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let full = if text.contains('T') { text.to_owned() } else { format!("{text}T00:00:00Z") };
+    let time: der::DateTime = full
+        .parse()
+        .map_err(|_| "neither a day like 2026-04-01 nor a moment like 2026-04-01T09:30:00Z")?;
+    Ok(Timestamp(time.unix_duration().as_secs() * 1000))
 }
 
 #[derive(Debug, Clone, Subcommand)]

@@ -1,23 +1,68 @@
 //! `wallet requests` and `wallet answer`: what recipients ask, and the citizen's answer.
 
+use std::collections::BTreeMap;
+
 use anyhow::bail;
 use serde_json::{Value, json};
-use wallet::AskedConsent;
-use wire::{ServiceName, asking::Answered, consent::Reopen};
+use wallet::{AskedConsent, RegisterView};
+use wire::{ServiceName, asking::Answered};
 
 use super::{AnswerArgs, AnswerWord, Report, Session, hint, words};
+use crate::wallet_client::ClientError;
 
 impl Session<'_> {
-    pub(super) async fn requests(&mut self, recipient: &ServiceName) -> anyhow::Result<Report> {
-        let asked = self.asked(recipient).await?;
-        let mut text = String::new();
-        for one in &asked {
-            text += &describe(one);
+    /// What waits for an answer. What a standing deny answers already is left out unless `all` is asked
+    /// for: only the wallet can tell, since its home does not know which of its pairs are one person's.
+    pub(super) async fn requests(
+        &mut self,
+        recipient: &ServiceName,
+        all: bool,
+    ) -> anyhow::Result<Report> {
+        let (mut text, mut shown, mut denied) = (String::new(), Vec::new(), 0);
+        let mut registers = BTreeMap::new();
+        for one in self.asked(recipient).await? {
+            let source = &one.request.source;
+            if !registers.contains_key(source) {
+                let view = self.register_if_seen(source).await?;
+                registers.insert(source.clone(), view);
+            }
+            let view = registers.get(source).and_then(Option::as_ref);
+            let is_denied = view.is_some_and(|view| view.denies_all_of(&one.permit()));
+            denied += usize::from(is_denied);
+            if all || !is_denied {
+                text += &describe(&one);
+                if is_denied {
+                    text += "You deny all of it already.\n";
+                }
+                let mut json = as_json(&one);
+                json["denied"] = json!(is_denied);
+                shown.push(json);
+            }
         }
-        if text.is_empty() {
+        if shown.is_empty() {
             text += "nothing is asked\n";
         }
-        Ok(Report { text, json: Value::Array(asked.iter().map(as_json).collect()) })
+        if !all && denied > 0 {
+            text += &format!("{denied} for what you deny already are not shown (--all)\n");
+        }
+        Ok(Report { text, json: Value::Array(shown) })
+    }
+
+    /// The register at a source, if this wallet has a key there that may see it.
+    async fn register_if_seen(
+        &mut self,
+        source: &ServiceName,
+    ) -> anyhow::Result<Option<RegisterView>> {
+        if self.wallet.service(source).is_err() {
+            return Ok(None);
+        }
+        match self.register(source).await {
+            Ok(view) => Ok(Some(view)),
+            Err(error) => match error.downcast_ref::<ClientError>() {
+                Some(ClientError::Problem(problem)) if problem.status == 403 => Ok(None),
+                _ => Err(error),
+            },
+        }
     }
 
     pub(super) async fn answer(&mut self, args: &AnswerArgs) -> anyhow::Result<Report> {
@@ -30,10 +75,10 @@ impl Session<'_> {
         let answer = match args.answer {
             AnswerWord::Agree => {
                 let mut draft = asked.permit();
-                draft.reopens = args.reopen.iter().copied().map(Reopen::Deny).collect();
+                draft.reopens = args.reopen.all();
                 text += &describe(&asked);
                 // The permit first: who agreed has permitted.
-                let permit = self.permit_as(draft, &args.reopen, args.leave_denies, false).await?;
+                let permit = self.permit_as(draft, args.leave_denies, false).await?;
                 text += &permit.text;
                 json["permit"] = permit.json;
                 Answered::Agreed

@@ -1,17 +1,22 @@
 //! What the citizen allows and refuses, and the register of it.
 
 use anyhow::bail;
-use axum::http::StatusCode;
 use serde_json::{Value, json};
 use wallet::{NoticeText, PermitDraft, RegisterView};
 use wire::{
     DecisionId, ServiceName, Unsigned,
-    citizen::DecisionReply,
-    consent::{Decision, Onward, Reopen, Uses},
+    citizen::{DecisionReply, InForce},
+    consent::{Decision, Onward, Uses, Window},
 };
 
-use super::{PermitArgs, Report, Session, directory::Last, hint, words};
-use crate::wallet_client::{ClientError, WalletClient};
+use super::{
+    PermitArgs, Report, Session,
+    directory::Last,
+    hint, json as programs,
+    reopening::{InTheWay, in_the_way},
+    words,
+};
+use crate::wallet_client::WalletClient;
 
 impl Session<'_> {
     /// Fetches and checks the register of the pair at a source.
@@ -29,7 +34,7 @@ impl Session<'_> {
     }
 
     pub(super) async fn permit(&mut self, args: &PermitArgs) -> anyhow::Result<Report> {
-        self.permit_as(permit_draft(args), &args.reopen, args.leave_denies, args.dry_run).await
+        self.permit_as(permit_draft(args), args.leave_denies, args.dry_run).await
     }
 
     /// Says what a permit would mean, signs it unless denies that were not named stand in its way, and
@@ -37,33 +42,23 @@ impl Session<'_> {
     pub(super) async fn permit_as(
         &mut self,
         draft: PermitDraft,
-        reopen: &[DecisionId],
         leave_denies: bool,
         dry_run: bool,
     ) -> anyhow::Result<Report> {
         let view = self.register(&draft.source).await?;
-        if let Some(unknown) = reopen.iter().find(|id| !view.pair().knows_deny(id)) {
-            bail!("no deny {unknown} stands at {}", draft.source);
-        }
-        let covering = view.denies_a_permit_would_reopen(&draft);
-        let standing: Vec<_> = covering.iter().copied().filter(|id| !reopen.contains(id)).collect();
+        let InTheWay { text: denies, named, standing } = in_the_way(&view, &draft)?;
         let allowed = view.leaves_allowed_by(&draft);
-        let mut text = draft.notice.text.clone();
-        if !reopen.is_empty() {
-            text += "These denies will no longer stand against it:\n";
-            text += &words::denies(&view, reopen);
-        }
-        if !standing.is_empty() {
-            text += "These denies still stand against it; each needs --reopen:\n";
-            text += &words::denies(&view, &standing);
-        }
+        let mut text = draft.notice.text.clone() + &denies;
         let leaves: Vec<_> = allowed.iter().map(|leaf| leaf.as_str()).collect();
         if leaves.is_empty() {
             text += "So it would allow nothing.\n";
         } else if !standing.is_empty() {
             text += &format!("So it allows only {}.\n", leaves.join(", "));
         }
-        let mut json = json!({ "allows": leaves, "denies_standing": standing });
+        let mut json = json!({
+            "allows": leaves, "denies_named": named, "denies_standing": standing,
+            "together": programs::together(&view, &standing),
+        });
         if dry_run {
             return Ok(Report { text, json });
         }
@@ -72,7 +67,8 @@ impl Session<'_> {
         if !standing.is_empty() && (leaves.is_empty() || !leave_denies) {
             bail!(
                 "{text}Nothing was signed. Name each deny that you saw and want to lift with \
-                 --reopen ID, or let them stand with --leave-denies."
+                 --reopen ID (or many with --reopen-list and --reopen-key), or let them stand with \
+                 --leave-denies."
             );
         }
         let (nonce, now) = (self.nonce(), self.now());
@@ -84,10 +80,6 @@ impl Session<'_> {
         json["decision"] = json!(reply.decision);
         json["seq"] = json!(reply.seq);
         json["status"] = json!(reply.status);
-        if !self.wallet.service(&draft.source)?.begun {
-            text += "The key at this source has not begun: until another phone approves it, the \
-                     permit allows nothing.\n";
-        }
         Ok(Report { text, json })
     }
 
@@ -114,16 +106,22 @@ impl Session<'_> {
         let signed = self.sign(&draft.source, unsigned)?;
         let id = DecisionId::from(signed.id());
         let deny = self.wallet.attest_with_service_key(&draft.source, &signed)?;
-        let (text, json) = match client.deny_direct(&deny).await {
-            Ok(receipt) => self.keep_direct_effect(&draft.source, &id, &receipt)?,
-            Err(ClientError::Status(StatusCode::ACCEPTED)) => {
-                (words::DURABLE_AT_SOURCE.to_owned(), Value::Null)
+        let reply = client.deny(&deny).await?;
+        self.wallet.check_decision_reply(&signed, &reply)?;
+        let (text, effect) = match (&reply.effect, reply.seq) {
+            (Some(receipt), _) => self.keep_direct_effect(&draft.source, &id, receipt)?,
+            (None, None) => (words::DURABLE_AT_SOURCE.to_owned(), Value::Null),
+            (None, Some(_)) if is_bound(&reply.status) => {
+                (words::status(&reply.status), Value::Null)
             }
-            Err(error) => return Err(error.into()),
+            (None, Some(_)) => (words::KEPT_FOR_LATER.to_owned(), Value::Null),
         };
         Ok(Report {
             text: format!("denied {says}\ndeny {id}: {text}\n"),
-            json: json!({ "decision": id, "direct": true, "effect": json }),
+            json: json!({
+                "decision": id, "direct": true, "effect": effect, "seq": reply.seq,
+                "status": reply.status,
+            }),
         })
     }
 
@@ -153,10 +151,11 @@ pub(super) fn permit_draft(args: &PermitArgs) -> PermitDraft {
         recipient: args.recipient.clone(),
         items: args.items.iter().cloned().collect(),
         purpose: args.purpose.clone(),
-        reopens: args.reopen.iter().copied().map(Reopen::Deny).collect(),
+        reopens: args.reopen.all(),
         valid_days: args.days,
         uses,
-        window: None,
+        // The one is not taken without the other.
+        window: args.data_from.zip(args.data_until).map(|(from, until)| Window { from, until }),
         retention_days: args.retention_days,
         onward: if args.onward { Onward::Allowed } else { Onward::Forbidden },
         notice: NoticeText {
@@ -168,6 +167,11 @@ pub(super) fn permit_draft(args: &PermitArgs) -> PermitDraft {
     };
     draft.notice.text = words::notice(&draft);
     draft
+}
+
+/// Whether the source is bound.
+fn is_bound(status: &InForce) -> bool {
+    matches!(status, InForce::Acknowledged(_) | InForce::LeasesLapsed(_))
 }
 
 pub(super) fn deny_scope(draft: &wallet::DenyDraft) -> wire::consent::Scope {

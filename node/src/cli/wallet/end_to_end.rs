@@ -205,7 +205,9 @@ async fn deny(State(face): State<Shared>, body: Body) -> Vec<u8> {
         present_consent_excepted: false,
     };
     face.denied.push(deny.scope);
-    cbor::to_vec(&face.home.sign(effect))
+    let effect = Some(face.home.sign(effect));
+    let status = InForce::Acknowledged(NOW);
+    cbor::to_vec(&DecisionReply { decision: id.into(), seq: None, status, effect })
 }
 
 async fn record(
@@ -416,6 +418,12 @@ async fn a_recipients_request_is_shown_and_answered_once() {
     let refused = desk.refused(&agree).await;
     assert!(refused.contains(&deny) && refused.contains("Nothing was signed"), "{refused}");
     assert!(lock(&desk.face).answers.is_empty());
+    // What a deny answers already is no prompt; who wants to see it all the same, can.
+    let asked = desk.run(&format!("requests --service {HOSPITAL}")).await;
+    assert_eq!(asked.json, json!([]));
+    assert!(asked.text.contains("1 for what you deny already"), "{}", asked.text);
+    let asked = desk.run(&format!("requests --service {HOSPITAL} --all")).await;
+    assert_eq!((&asked.json[0]["id"], &asked.json[0]["denied"]), (&json!(id), &json!(true)));
     let agreed = desk.run(&format!("{agree} --reopen {deny}")).await;
     assert!(agreed.text.contains("agreed 同意"), "{}", agreed.text);
     assert_eq!(agreed.json["permit"]["allows"], json!(["health.allergy"]));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use wallet::{RegisterContent, RegisterRow, RegisterView, ServiceKey};
-use wire::{ServiceName, Timestamp, consent::Verdict};
+use wire::{DecisionId, ServiceName, Timestamp, consent::Verdict};
 
 pub fn service_key(service: &ServiceName, own: &ServiceKey) -> Value {
     json!({
@@ -12,6 +12,12 @@ pub fn service_key(service: &ServiceName, own: &ServiceKey) -> Value {
         "not_after": own.not_after,
         "begun": own.begun,
     })
+}
+
+/// The names under which many denies go together.
+pub fn together(view: &RegisterView, denies: &[DecisionId]) -> Value {
+    let name = |(reopen, count)| json!({ "reopen": reopen, "denies": count });
+    Value::Array(view.together(denies).into_iter().map(name).collect())
 }
 
 /// Each entry of a register; what a permit allows is worked out for `now`.

@@ -1,13 +1,14 @@
-//! The keys of a person's other phones: one is begun by another, a lost one is ended.
+//! A person's other phones: one is begun by another, a lost one is ended, its keys at services and its
+//! ID key.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Context, bail};
 use serde_json::json;
 use wallet::RegisterView;
-use wire::{Bytes, ServiceName, cbor};
+use wire::{Bytes, ServiceName, cbor, citizen::EnrolledIdKey};
 
-use super::{KeyCommand, Report, Session, directory, hint, read_file, words};
+use super::{IdCommand, KeyCommand, Report, Session, directory, hint, read_file, words};
 
 impl Session<'_> {
     pub(super) async fn key(&mut self, command: KeyCommand) -> anyhow::Result<Report> {
@@ -63,6 +64,36 @@ impl Session<'_> {
             text: format!("{what} at {source}: {}\n", words::status(&reply.status)),
             json: serde_json::to_value(&reply)?,
         })
+    }
+
+    pub(super) async fn id(&mut self, command: IdCommand) -> anyhow::Result<Report> {
+        let own = self.wallet.id().map_err(hint)?.key().key_hash();
+        let (nonce, now) = (self.nonce(), self.now());
+        let (keys, ended) = match command {
+            IdCommand::List => {
+                let query = self.wallet.id_query(nonce, now)?.sign(&*self.id_signer()?)?;
+                (self.home()?.id_keys(&self.wallet.attest_with_id(&query)?).await?, None)
+            }
+            IdCommand::End { key } => {
+                let end = self.wallet.end_id_key(key, nonce, now)?.sign(&*self.id_signer()?)?;
+                (self.home()?.end_id_key(&self.wallet.attest_with_id(&end)?).await?, Some(key))
+            }
+        };
+        self.wallet.check_id_keys(&keys, ended.as_ref())?;
+        let mut text = String::new();
+        for EnrolledIdKey { key, enrolled, ended } in &keys.keys {
+            let whose = if *key == own { "this phone" } else { "another phone" };
+            let state = match ended {
+                Some(ended) => format!("ended {}", words::date(*ended)),
+                None => format!("enrolled {}", words::date(*enrolled)),
+            };
+            text += &format!("{key}  {whose}, {state}\n");
+        }
+        if ended.is_some() {
+            text += "It gets no certificate and no link any more. End its keys at each service, too: \
+                     `key list SERVICE`, `key end SERVICE KEY`.\n";
+        }
+        Ok(Report { text, json: serde_json::to_value(&keys)? })
     }
 
     /// The keys of the pair, as the register says, and which of them is this phone's.

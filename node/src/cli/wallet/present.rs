@@ -1,7 +1,7 @@
 //! At the counter: a permit for the one request that the recipient shows, stapled with the status of
 //! the certificate that signs it. The home need not answer; what it last said is then used.
 
-use std::{collections::BTreeSet, path::Path};
+use std::path::Path;
 
 use anyhow::{Context, bail};
 use serde_json::json;
@@ -9,11 +9,17 @@ use trust::Trust;
 use wallet::{NoticeText, PermitDraft, RegisterView};
 use wire::{
     Bytes, ServiceName, Timestamp, cbor,
-    consent::{Attested, Reopen},
+    consent::Attested,
     exchange::{PresentConsent, Request},
 };
 
-use super::{PresentArgs, Report, Session, directory::Last, hint, words};
+use super::{
+    PresentArgs, Report, Session,
+    directory::Last,
+    hint,
+    reopening::{InTheWay, in_the_way},
+    words,
+};
 use crate::wallet_client::ClientError;
 
 impl Session<'_> {
@@ -34,13 +40,8 @@ impl Session<'_> {
         text += &draft.notice.text;
         let standing = match &view {
             Some(view) => {
-                let unseen = |id: &&_| !args.reopen.contains(id);
-                let covering = view.denies_a_permit_would_reopen(&draft);
-                let standing: Vec<_> = covering.iter().filter(unseen).copied().collect();
-                if !standing.is_empty() {
-                    text += "These denies stand against it; each needs --reopen:\n";
-                    text += &words::denies(view, &standing);
-                }
+                let InTheWay { text: denies, standing, .. } = in_the_way(view, &draft)?;
+                text += &denies;
                 standing
             }
             None => {
@@ -81,7 +82,7 @@ impl Session<'_> {
     }
 
     fn draft(&self, request: &Request, args: &PresentArgs) -> anyhow::Result<PermitDraft> {
-        let reopens: BTreeSet<_> = args.reopen.iter().copied().map(Reopen::Deny).collect();
+        let reopens = args.reopen.all();
         let notice = NoticeText {
             text: String::new(),
             language: words::NOTICE_LANGUAGE.to_owned(),

@@ -1,6 +1,6 @@
 use clap::Parser;
 use wallet::PermitDraft;
-use wire::consent::{Items, Onward, PurposeScope, Recipient, Reopen, Scope, Uses};
+use wire::consent::{Items, Onward, PurposeScope, Recipient, Reopen, Scope, Uses, Window};
 
 use super::{
     decide::{deny_scope, permit_draft},
@@ -55,6 +55,11 @@ fn every_command_is_understood() {
         format!(
             "record put --source {LUNCH} --item health.allergy --file f --url http://localhost"
         ),
+        format!("requests --service {LUNCH} --all"),
+        format!("present --request file --reopen-list {DENY} --reopen-key {DENY}"),
+        format!("answer {DENY} agree --service {LUNCH} --reopen-list {DENY} --reopen-key {DENY}"),
+        "id list".into(),
+        format!("id end {DENY}"),
         format!("key export {LUNCH} file"),
         format!("key approve {LUNCH} file"),
         format!("key list {LUNCH}"),
@@ -80,6 +85,12 @@ fn what_is_not_a_name_or_a_hash_is_refused() {
         format!("{permit} --item Health --purpose treatment"),
         format!("{permit} --item health --purpose treatment --once --per-day 2"),
         format!("{permit} --item health --purpose treatment --reopen all"),
+        format!("{permit} --item health --purpose treatment --reopen-list all"),
+        format!("{permit} --item health --purpose treatment --data-from 2026-04-01"),
+        format!(
+            "{permit} --item health --purpose treatment --data-from 2026-4-1 --data-until 2027-04-01"
+        ),
+        "id end".into(),
         format!("{permit} --item health"),
         format!("permit --source {LUNCH} --item health --purpose treatment"),
         format!("key end {LUNCH} {DENY} --keep {DENY} --keep-none"),
@@ -102,13 +113,21 @@ fn a_permit_line_becomes_its_draft() {
     assert_eq!((draft.onward, draft.retention_days), (Onward::Forbidden, None));
     assert!(draft.reopens.is_empty(), "nothing is reopened unless it is named");
     assert_eq!(draft.notice.text, words::notice(&draft));
-    assert_eq!((&draft.notice.language[..], draft.notice.version), ("en", 1));
+    assert_eq!((&draft.notice.language[..], draft.notice.version), ("en", 2));
 
     let draft =
         draft_of(&format!("{line} --once --days 3 --reopen {DENY} --onward --retention-days 9"));
     assert_eq!((draft.valid_days, draft.uses), (3, Uses::Once));
     assert_eq!((draft.onward, draft.retention_days), (Onward::Allowed, Some(9)));
     assert_eq!(draft.reopens, [Reopen::Deny(DENY.parse().unwrap())].into());
+    let draft = draft_of(&format!("{line} --reopen-key {DENY} --reopen-list {DENY}"));
+    let (key, list) = (DENY.parse().unwrap(), DENY.parse().unwrap());
+    assert_eq!(draft.reopens, [Reopen::Key(key), Reopen::Collapsed(list)].into());
+    let draft =
+        draft_of(&format!("{line} --data-from 1970-01-02 --data-until 1970-01-02T00:00:01Z"));
+    let (from, until) = (Timestamp::from_secs(86_400), Timestamp::from_secs(86_401));
+    assert_eq!(draft.window, Some(Window { from, until }));
+    assert!(draft.notice.text.contains("1970-01-02 00:00:01Z"), "{}", draft.notice.text);
     let draft = draft_of(&format!("{line} --per-day 2"));
     assert_eq!(draft.uses, Uses::Per { count: 2, period_ms: 86_400_000 });
 }

@@ -11,7 +11,7 @@ use wire::{
 };
 
 /// The notice's version: to be raised whenever [`notice`] says something else.
-pub const NOTICE_VERSION: u32 = 1;
+pub const NOTICE_VERSION: u32 = 2;
 pub const NOTICE_LANGUAGE: &str = "en";
 
 /// Who, what, why, how long: the words that the permit carries the hash of.
@@ -24,6 +24,12 @@ pub fn notice(draft: &PermitDraft) -> String {
         }
         Uses::Unlimited => "any number of releases".to_owned(),
     };
+    let data = match draft.window {
+        Some(window) => {
+            format!("of {} and later, before {}", date(window.from), date(window.until))
+        }
+        None => "of whatever time".to_owned(),
+    };
     let retention = match draft.retention_days {
         Some(days) => format!("{days} days"),
         None => "as long as the law says".to_owned(),
@@ -35,6 +41,7 @@ pub fn notice(draft: &PermitDraft) -> String {
     format!(
         "Who:       {recipient} may get from {source}\n\
          What:      {items}\n\
+         Data:      {data}\n\
          Why:       {purpose}\n\
          How long:  {days} days, {uses}\n\
          Kept:      {retention}\n\
@@ -78,6 +85,9 @@ pub fn scope(scope: &Scope) -> String {
 /// Said of a deny that bites at a source whose witnesses have not answered.
 pub const DURABLE_AT_SOURCE: &str =
     "発効 in force at the source; its witnesses have not cosigned it yet, so there is no receipt";
+/// Said of a deny that a municipality could not bring to its source.
+pub const KEPT_FOR_LATER: &str = "NOT in force yet: the node has it on disk and brings it to the source \
+                                  as soon as that can be reached";
 
 /// 発効, in one phrase.
 pub fn status(status: &InForce) -> String {
@@ -169,6 +179,8 @@ fn civil(days: u64) -> (u64, u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use wire::consent::Window;
+
     use super::*;
 
     #[test]
@@ -205,11 +217,16 @@ mod tests {
             notice(&draft),
             "Who:       9000020102016/hospital may get from 9000020102016/school-lunch\n\
              What:      health.allergy\n\
+             Data:      of whatever time\n\
              Why:       treatment\n\
              How long:  7 days, one release\n\
              Kept:      90 days\n\
              Passed on: not allowed\n"
         );
+        let (from, until) = (Timestamp::from_secs(0), Timestamp::from_secs(86_400));
+        let windowed = PermitDraft { window: Some(Window { from, until }), ..draft };
+        let told = "Data:      of 1970-01-01 00:00:00Z and later, before 1970-01-02 00:00:00Z\n";
+        assert!(notice(&windowed).contains(told));
     }
 
     #[test]

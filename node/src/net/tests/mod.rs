@@ -83,6 +83,31 @@ async fn more_requests_than_streams_wait_their_turn() {
     .await;
 }
 
+/// One member's requests that are worked on for ever take its own share, and nothing of another's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_without_end_waits_for_themselves() {
+    within(async {
+        let world = World::new();
+        let (mut city, greedy) = pair(&world, TCP).await;
+        let modest = world.start(&world.provider(2), TCP, vec![city.address()]).await;
+        city.greets(&modest.id().clone(), 2).await;
+        let share = super::limits::HANDLING_SHARE as u64;
+        for _ in 0..super::limits::OUTBOUND_STREAMS {
+            let (network, to) = (greedy.network.clone(), city.id().clone());
+            tokio::spawn(async move {
+                let _ = network.request(&to, Protocol::Exchange, b"never".to_vec()).await;
+            });
+        }
+        while city.handled.load(Ordering::SeqCst) < share {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        modest.asks(city.id()).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!(city.handled.load(Ordering::SeqCst), share + 1, "the rest of them wait");
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sizes_are_held_and_large_ones_pass() {
     within(async {

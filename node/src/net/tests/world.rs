@@ -41,7 +41,8 @@ pub enum Event {
     TurnedAway { peer: PeerId, reason: String },
 }
 
-/// Answers `<own number>:<message>`. `none` gets no answer; `together` waits for the barrier.
+/// Answers `<own number>:<message>`. `none` gets no answer, `never` none either and stays; `together`
+/// waits for the barrier.
 pub struct Echo {
     own: OrganisationId,
     events: mpsc::UnboundedSender<Event>,
@@ -61,6 +62,7 @@ impl Inbound for Echo {
         async move {
             match &message[..] {
                 b"none" => return None,
+                b"never" => std::future::pending().await,
                 b"together" => {
                     barrier.wait().await;
                 }

@@ -1,3 +1,5 @@
+mod first;
+
 use std::sync::mpsc as blocking;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
