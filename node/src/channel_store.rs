@@ -16,9 +16,6 @@ use wire::{
 
 use crate::store::{Column, Key, Read, Scan, StoreError, Transaction, TypedRead};
 
-/// Most denies looked at for one pull; they leave as the homes bring them back.
-const DIRECT_DENIES: usize = 4096;
-
 /// A store that fails, as the machines of `consent` know it.
 pub fn store_fault(error: StoreError) -> StoreFault {
     StoreFault(error.to_string())
@@ -158,14 +155,22 @@ impl SourceStore for SourceChannelStore<'_, '_> {
         after: Option<&DenyKey>,
         limit: usize,
     ) -> Result<Vec<(DenyKey, Attested)>, StoreFault> {
+        let prefix = Key::new().text(&self.channel.source);
+        let mut scan = Scan::prefix(&prefix, limit);
         let start = after.map(|(subject, id)| direct_key(&self.channel, subject, id));
-        let mut denies = Vec::new();
-        let mut looked_at = 0;
         if let Some(start) = &start {
-            self.scan_denies(Some(start), None, limit, &mut looked_at, &mut denies)?;
+            scan = scan.after(start);
         }
-        self.scan_denies(None, start.as_ref(), limit, &mut looked_at, &mut denies)?;
-        Ok(denies)
+        let rows = self.tx.scan_values::<Attested>(Column::DirectDenies, &scan);
+        (rows.map_err(store_fault)?.into_iter())
+            .map(|(key, deny)| {
+                let ids = key.get(prefix.len()..).and_then(<[u8]>::split_first_chunk::<32>);
+                let (subject, id) =
+                    ids.ok_or_else(|| StoreFault("a key is too short".to_owned()))?;
+                let id = wire::Hash::try_from(id).map_err(|e| StoreFault(e.to_string()))?;
+                Ok(((ServiceId(*subject), id.into()), deny))
+            })
+            .collect()
     }
 
     fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested) {
@@ -183,39 +188,5 @@ impl SourceStore for SourceChannelStore<'_, '_> {
 
     fn put_uses(&mut self, permit: &DecisionId, uses: UseCount) {
         self.tx.write(Column::Uses, permit.0, &uses);
-    }
-}
-
-impl SourceChannelStore<'_, '_> {
-    /// Adds this home's denies behind one key and up to another, until there are `limit` of them.
-    fn scan_denies(
-        &self,
-        after: Option<&Key>,
-        up_to: Option<&Key>,
-        limit: usize,
-        looked_at: &mut usize,
-        denies: &mut Vec<(DenyKey, Attested)>,
-    ) -> Result<(), StoreFault> {
-        let prefix = Key::new().text(&self.channel.source);
-        let mut scan = Scan::prefix(&prefix, DIRECT_DENIES.saturating_sub(*looked_at));
-        if let Some(after) = after {
-            scan = scan.after(after);
-        }
-        let rows =
-            self.tx.scan_values::<Attested>(Column::DirectDenies, &scan).map_err(store_fault)?;
-        *looked_at += rows.len();
-        for (key, deny) in rows {
-            if denies.len() == limit || up_to.is_some_and(|end| key[..] > end[..]) {
-                break;
-            }
-            let ids = key.get(prefix.len()..).and_then(<[u8]>::split_first_chunk::<32>);
-            let (subject, id) = ids.ok_or_else(|| StoreFault("a key is too short".to_owned()))?;
-            let id = wire::Hash::try_from(id).map_err(|error| StoreFault(error.to_string()))?;
-            let subject = ServiceId(*subject);
-            if self.pair(&subject)?.home.as_ref() == Some(&self.channel.home) {
-                denies.push(((subject, id.into()), deny));
-            }
-        }
-        Ok(())
     }
 }

@@ -401,7 +401,7 @@ impl World {
         let Ok(batch) = machine.batch_after(&**store, &start) else { return };
         if batch.entries.is_empty() {
             self.nodes[home].update(|node| {
-                node.memory.update(|memory| memory.pusher(channel).acknowledged(false, now));
+                node.memory.update(|memory| memory.pusher(channel).acknowledged(0, false, now));
             });
             return;
         }
@@ -444,15 +444,17 @@ impl World {
             Flight::Applied { to, channel, position, .. } => {
                 let now = self.now(*to);
                 self.nodes[*to].update(|node| {
-                    let more = node.disk.update(|disk| {
+                    let done = node.disk.update(|disk| {
                         disk.channel(channel, |store| {
                             let mut machine = home_channel(store, cast, channel);
-                            machine.acknowledge(store, position, now).ok()?;
-                            Some(machine.acknowledged() < machine.head().position.length)
+                            let newly = machine.acknowledge(store, position, now).ok()?;
+                            Some((newly, machine.acknowledged() < machine.head().position.length))
                         })
                     });
-                    node.memory.update(|memory| match more {
-                        Some(more) => memory.pusher(channel).acknowledged(more, now),
+                    node.memory.update(|memory| match done {
+                        Some((newly, more)) => {
+                            memory.pusher(channel).acknowledged(newly, more, now)
+                        }
                         None => memory.pusher(channel).failed(now),
                     });
                 });

@@ -16,6 +16,7 @@ use wire::{
 use crate::{
     admission::{
         AdmittedCollapse, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd, AdmittedMove,
+        ObjectId,
     },
     guard::Guard,
     lease::{Moment, Run, lapse_ms},
@@ -55,6 +56,10 @@ pub enum HomeError {
     KeyStanding(#[from] KeyStanding),
     #[error("this key of the pair has already begun")]
     AlreadyBegun,
+    #[error("the permit is over already")]
+    Over,
+    #[error("{0} permits of this pair are not over yet: no further one is taken")]
+    TooManyPermits(usize),
     #[error("the pair's home is another municipality, which takes its permits")]
     OtherHome,
     #[error("the source's position is not in this channel's history")]
@@ -132,16 +137,18 @@ impl HomeChannel {
         {
             return Ok(Accepted { entry, known: true });
         }
-        if let Some(permit) = decision.permit() {
-            let standing = StandingPermit {
-                key: decision.key(),
-                expressed_by: decision.decision().expressed_by,
-                scope: decision.decision().scope.clone(),
-                permit: permit.clone(),
-            };
-            pair.key_stands(&decision.id(), &standing, now.wall)?;
+        if let Some(permit) = StandingPermit::new(decision) {
+            pair.key_stands(&decision.id(), &permit, now.wall)?;
             if !pair.is_home(&self.id.home) {
                 return Err(HomeError::OtherHome);
+            }
+            // One that is over and forgotten would be taken for new, again and again.
+            if now.wall >= permit.permit.valid_until {
+                return Err(HomeError::Over);
+            }
+            let open = pair.open_permits(now.wall);
+            if open >= limits::PERMITS {
+                return Err(HomeError::TooManyPermits(open));
             }
         }
         pair.apply_decision(decision);
@@ -161,7 +168,8 @@ impl HomeChannel {
         let subject = begin.begin().pair.subject;
         let mut pair = store.pair(&subject)?;
         if pair.keys.contains_key(&begin.key()) {
-            return Err(HomeError::AlreadyBegun);
+            let known = self.find_object(store, &subject, EntryKind::KEY_BEGIN, begin.id())?;
+            return known.ok_or(HomeError::AlreadyBegun);
         }
         pair.apply_key_begin(begin);
         let (kind, body) = (EntryKind::KEY_BEGIN, begin.submission());
@@ -177,6 +185,11 @@ impl HomeChannel {
     ) -> Result<Accepted, HomeError> {
         let subject = end.end().pair.subject;
         let mut pair = store.pair(&subject)?;
+        if pair.ended.contains_key(&end.end().key)
+            && let Some(known) = self.find_object(store, &subject, EntryKind::KEY_END, end.id())?
+        {
+            return Ok(known);
+        }
         pair.apply_key_end(end);
         let (kind, body) = (EntryKind::KEY_END, end.submission());
         self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
@@ -405,6 +418,19 @@ impl HomeChannel {
         Ok(None)
     }
 
+    /// The entry that a signed object came to, if it came before.
+    fn find_object(
+        &self,
+        store: &dyn HomeStore,
+        subject: &ServiceId,
+        kind: EntryKind,
+        id: ObjectId,
+    ) -> Result<Option<Accepted>, HomeError> {
+        let same = |row: &HomeEntry| row.entry.kind == kind && id.is_of(&row.entry.body);
+        let entry = self.find(store, subject, same)?;
+        Ok(entry.map(|entry| Accepted { entry, known: true }))
+    }
+
     #[allow(clippy::too_many_arguments)] // the fields of one entry, and where it goes
     fn append(
         &mut self,
@@ -421,6 +447,10 @@ impl HomeChannel {
         let seq = self.head.position.length;
         let body = cbor::to_vec(body).into();
         let entry = Entry { seq, kind, subject, scope, time: now.wall, body };
+        let mut pair = pair;
+        if pair.is_home(&self.id.home) {
+            pair.forget_over(now.wall);
+        }
         store.put_pair(&subject, &pair);
         let entry = self.append_entry(store, entry, decision, run, now)?;
         Ok(Accepted { entry, known: false })

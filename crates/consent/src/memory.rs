@@ -89,18 +89,8 @@ impl SourceStore for MemoryStore {
         after: Option<&DenyKey>,
         limit: usize,
     ) -> Result<Vec<(DenyKey, Attested)>, StoreFault> {
-        let home = self.source_channel.as_ref().map(|channel| &channel.id().home);
-        let ours = |subject: &ServiceId| {
-            self.pairs.get(subject).is_some_and(|pair| pair.home.as_ref() == home)
-        };
-        let passed = |key: &DenyKey| after.is_some_and(|after| key <= after);
-        let behind = self.direct_denies.iter().filter(|(key, _)| !passed(key));
-        let around = self.direct_denies.iter().filter(|(key, _)| passed(key));
-        Ok((behind.chain(around))
-            .filter(|((subject, _), _)| ours(subject))
-            .take(limit)
-            .map(|(key, deny)| (*key, deny.clone()))
-            .collect())
+        let behind = self.direct_denies.iter().filter(|(key, _)| after.is_none_or(|a| *key > a));
+        Ok(behind.take(limit).map(|(key, deny)| (*key, deny.clone())).collect())
     }
 
     fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested) {

@@ -97,11 +97,8 @@ pub trait SourceStore: ChannelStore {
         recipient_subject: &ServiceId,
         subject: &ServiceId,
     );
-    /// Denies that came another way and that this channel's home has to hear of: those of the pairs
-    /// whose home it is, until the channel brings them.
-    ///
-    /// In the order of their keys, from the first one behind `after`; once at the end, on from the
-    /// start. None comes twice.
+    /// Denies of this source that came another way, whosever home has to hear of them: at most `limit`
+    /// in the order of their keys, from the first one behind `after`.
     fn direct_denies(
         &self,
         after: Option<&DenyKey>,

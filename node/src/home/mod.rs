@@ -12,11 +12,7 @@ pub mod status;
 use std::sync::Arc;
 
 use consent::Run;
-use trust::member::Member;
-use wire::{
-    Nonce,
-    channel::{ChannelReply, Pull},
-};
+use wire::Nonce;
 
 use asking::AnswersOwed;
 
@@ -53,10 +49,5 @@ impl Home {
     pub fn start(&self) -> Result<(), crate::context::Fault> {
         asking::resume(&self.answers, &self.context)?;
         self.pusher.resume()
-    }
-
-    pub async fn answer_pull(&self, from: &Member, pull: Pull) -> ChannelReply {
-        let terms = (self.lease_ms, self.run);
-        channels::answer_pull(&self.context, &self.pusher, terms, from, pull).await
     }
 }

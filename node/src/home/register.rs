@@ -117,9 +117,8 @@ impl Home {
         match accepted {
             Ok(accepted) => {
                 self.context.metrics.decisions_accepted.inc();
-                if is_deny && let Err(error) = self.collapse(&channel, &pair.subject).await {
-                    // The deny is accepted all the same; the next one tries again.
-                    tracing::warn!(source = %channel.source, %error, "denies were not collapsed");
+                if is_deny {
+                    self.collapse_or_warn(&channel, &pair.subject).await;
                 }
                 self.reply(&channel, &accepted).await
             }
@@ -127,16 +126,31 @@ impl Home {
         }
     }
 
-    /// Collapses the denies of a pair if there are more than the cap.
+    /// Collapses the denies of a pair as long as there are more than the cap.
+    pub(super) async fn collapse_or_warn(&self, channel: &ChannelId, subject: &ServiceId) {
+        loop {
+            match self.collapse(channel, subject).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                // The denies are accepted all the same; the next one tries again.
+                Err(error) => {
+                    let source = &channel.source;
+                    return tracing::warn!(%source, %error, "denies were not collapsed");
+                }
+            }
+        }
+    }
+
+    /// One collapse, if one is due; says whether it was.
     async fn collapse(
         &self,
         channel: &ChannelId,
         subject: &ServiceId,
-    ) -> Result<(), SubmissionError> {
+    ) -> Result<bool, SubmissionError> {
         let now = self.context.now().wall;
         let state = self.pair_state(channel, subject)?;
         let due = collapse_due(&state, now).filter(|_| state.is_home(&channel.home));
-        let Some(denies) = due else { return Ok(()) };
+        let Some(denies) = due else { return Ok(false) };
         let collapse = Collapse { channel: channel.clone(), subject: *subject, denies, time: now };
         let submission = self.context.attest(collapse).await?;
         let trust = self.context.live_trust()?;
@@ -149,7 +163,8 @@ impl Home {
             let collapse = AdmittedCollapse::admit(&submission, &id, &pair, &trust, now.wall)?;
             Ok(home.accept_collapse(store, &collapse, run, now)?)
         };
-        self.accept(channel.clone(), job).await.map(drop)
+        self.accept(channel.clone(), job).await?;
+        Ok(true)
     }
 
     /// Hands a deny on to its source, where it holds once that has said so.

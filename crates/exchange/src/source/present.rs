@@ -10,7 +10,7 @@ use trust::{CertificateKind, LeafSubject, Trust};
 use wire::{
     DecisionId, NetworkId, Pair, ServiceId, Timestamp,
     citizen::{CertificateStatus, Standing},
-    consent::{Permit, Uses},
+    consent::Uses,
     exchange,
     membership::CaPurpose,
 };
@@ -78,9 +78,8 @@ impl PresentConsent {
         at: Timestamp,
     ) -> Result<Self, PresentConsentError> {
         let decision = read(request, trust.network())?.admit(pair, trust, at)?;
-        let Some(permit) = decision.permit() else {
-            return Err(PresentConsentError::OtherRequest);
-        };
+        let standing = StandingPermit::new(&decision).ok_or(PresentConsentError::OtherRequest)?;
+        let permit = &standing.permit;
         let asked = request.request();
         let fits = permit.request == Some(asked.consent_hash())
             && permit.uses == Uses::Once
@@ -89,7 +88,6 @@ impl PresentConsent {
             return Err(PresentConsentError::OtherRequest);
         }
         let status = check_status(carried(request)?, trust, at)?;
-        let standing = standing(&decision, permit);
         let present = Self { standing, decision, request: request.id(), status, status_age_ms };
         if !present.is_fresh(at) {
             return Err(PresentConsentError::StaleStatus);
@@ -170,14 +168,5 @@ fn check_status(
     match status.standing {
         Standing::Good => Ok(status.time),
         Standing::Revoked => Err(PresentConsentError::Revoked),
-    }
-}
-
-fn standing(decision: &AdmittedDecision, permit: &Permit) -> StandingPermit {
-    StandingPermit {
-        key: decision.key(),
-        expressed_by: decision.decision().expressed_by,
-        scope: decision.decision().scope.clone(),
-        permit: permit.clone(),
     }
 }
