@@ -29,6 +29,7 @@ use crate::{
     store::{
         Column, Committer, Key, RocksStore, Store, StoreError, TypedRead, commit::LogParameters,
     },
+    tls::{self, TlsError, TlsFiles},
     witness::{OwnLog, Witness},
 };
 
@@ -41,6 +42,8 @@ pub enum StartError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    #[error("the public face's certificate and key (`[public_tls]`): {0}")]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("{}: {reason}", path.display())]
@@ -97,6 +100,10 @@ impl Node {
         let credentials = match config.has_role(Role::Source) {
             true => Some(credentials(&config, &key_store)?),
             false => None,
+        };
+        let tls = match &config.public_tls {
+            Some(files) => Some((files.clone(), files.open()?)),
+            None => None,
         };
         let api_keys = config.api_keys()?.into_iter().map(|key| key.hash).collect();
         let seed = key_store.transport_seed()?;
@@ -207,7 +214,11 @@ impl Node {
         let mut public_address = None;
         if let Some((address, listener)) = public_listener {
             let public = public::Public { context: Arc::clone(&context), home, source };
-            servers.push(serve(listener, public::router(public)));
+            let router = public::router(public);
+            servers.push(match tls {
+                Some((files, tls)) => serve_tls(listener, files, tls, router),
+                None => serve(listener, router),
+            });
             public_address = Some(address);
         }
         Ok(Self { context, network, servers, provider_address, public_address })
@@ -316,6 +327,23 @@ fn serve(listener: TcpListener, router: axum::Router) -> JoinHandle<()> {
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "an http face stopped");
+        }
+    })
+}
+
+fn serve_tls(
+    listener: TcpListener,
+    files: TlsFiles,
+    tls: rustls::ServerConfig,
+    router: axum::Router,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let served = match listener.into_std() {
+            Ok(listener) => tls::serve(listener, files, tls, router).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = served {
+            tracing::error!(%error, "the public face stopped");
         }
     })
 }

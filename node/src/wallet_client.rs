@@ -1,8 +1,8 @@
 //! The http client of a wallet: one method for each call of `specs/10-wallet.md`. Bodies are
 //! deterministic CBOR; errors come back as problem+json and keep their title and detail.
 //!
-//! Plain http is for this machine only. TLS is not built in yet, so that any other address is
-//! refused rather than spoken to in the clear: a wallet hands its secret to its home.
+//! Plain http is for this machine only: a wallet hands its secret to its home, so that any other address
+//! is spoken to over TLS or not at all.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -11,6 +11,7 @@ use axum::{
     http::{self, Method, StatusCode, Uri, header},
 };
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -28,6 +29,8 @@ use wire::{
     notice::PairHistory,
 };
 
+use crate::tls::{TlsError, TlsRoots};
+
 /// Largest answer that is one object or a handful, in bytes.
 const SMALL: usize = 256 * 1024;
 /// Largest trust file or register, in bytes.
@@ -40,11 +43,13 @@ const PROBLEM: &str = "application/problem+json";
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    #[error("`{0}` is not an http URL without query and user name")]
+    #[error("`{0}` is not an http or https URL without query and user name")]
     BadUrl(String),
-    #[error("{0} is not this machine: that needs TLS (https), which is not built in yet")]
+    #[error("{0} is not this machine: that needs TLS (https)")]
     TlsNeeded(String),
-    #[error("the node could not be reached")]
+    #[error("TLS cannot be spoken: {0}")]
+    Tls(#[from] TlsError),
+    #[error("the node could not be reached{}", untrusted(.0))]
     Unreachable(#[source] hyper_util::client::legacy::Error),
     #[error("the connection broke during the answer")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -102,19 +107,37 @@ pub struct KeyReply {
 pub struct WalletClient {
     /// Without a slash at the end.
     base: String,
-    http: Client<HttpConnector, Full<Bytes>>,
+    http: Http,
     timeout: Duration,
 }
 
+#[derive(Debug, Clone)]
+enum Http {
+    Plain(Client<HttpConnector, Full<Bytes>>),
+    Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
+}
+
 impl WalletClient {
-    /// For the public face at `url`. Connects with the first call.
+    /// For the public face at `url`, over TLS with the authorities that this machine trusts, or in plain
+    /// http on this machine. Connects with the first call.
     pub fn new(url: &str) -> Result<Self, ClientError> {
-        check_url(url)?;
-        Ok(Self {
-            base: url.trim_end_matches('/').to_owned(),
-            http: Client::builder(TokioExecutor::new()).build_http(),
-            timeout: TIMEOUT,
-        })
+        Self::trusting(url, &TlsRoots::System)
+    }
+
+    /// The same, with other authorities.
+    pub fn trusting(url: &str, roots: &TlsRoots) -> Result<Self, ClientError> {
+        let client = Client::builder(TokioExecutor::new());
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        let http = match check_url(url)? {
+            Scheme::Plain => Http::Plain(client.build(connector)),
+            Scheme::Tls => {
+                connector.enforce_http(false);
+                let tls = HttpsConnectorBuilder::new().with_tls_config(roots.client()?);
+                Http::Tls(client.build(tls.https_only().enable_http1().wrap_connector(connector)))
+            }
+        };
+        Ok(Self { base: url.trim_end_matches('/').to_owned(), http, timeout: TIMEOUT })
     }
 
     /// The same client with another limit on how long one call may take.
@@ -255,7 +278,11 @@ impl WalletClient {
             .body(Full::new(Bytes::from(body)))
             .map_err(|_| ClientError::BadUrl(url))?;
         let exchange = async {
-            let response = self.http.request(request).await.map_err(ClientError::Unreachable)?;
+            let response = match &self.http {
+                Http::Plain(http) => http.request(request).await,
+                Http::Tls(https) => https.request(request).await,
+            };
+            let response = response.map_err(ClientError::Unreachable)?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, limit).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {
@@ -276,8 +303,13 @@ impl WalletClient {
     }
 }
 
-/// Plain http, to this machine, without anything behind the path.
-fn check_url(url: &str) -> Result<(), ClientError> {
+enum Scheme {
+    Plain,
+    Tls,
+}
+
+/// https, or plain http to this machine; nothing behind the path.
+fn check_url(url: &str) -> Result<Scheme, ClientError> {
     let bad = || ClientError::BadUrl(url.to_owned());
     let uri: Uri = url.parse().map_err(|_| bad())?;
     let host = uri.host().ok_or_else(bad)?;
@@ -286,10 +318,29 @@ fn check_url(url: &str) -> Result<(), ClientError> {
         return Err(bad());
     }
     match uri.scheme_str() {
-        Some("http") if is_loopback(host) => Ok(()),
-        Some("http" | "https") => Err(ClientError::TlsNeeded(host.to_owned())),
+        Some("https") => Ok(Scheme::Tls),
+        Some("http") if is_loopback(host) => Ok(Scheme::Plain),
+        Some("http") => Err(ClientError::TlsNeeded(host.to_owned())),
         _ => Err(bad()),
     }
+}
+
+/// Says so if the certificate is what is wrong.
+fn untrusted(error: &hyper_util::client::legacy::Error) -> String {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(rustls) = tls_fault(error) {
+            return format!(": {rustls}");
+        }
+        cause = error.source();
+    }
+    String::new()
+}
+
+/// rustls hands its errors on inside of those of `std::io`.
+fn tls_fault<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.downcast_ref().or_else(|| inner?.downcast_ref())
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -33,6 +33,7 @@ use crate::{
     clock::{Clock, SystemClock},
     entropy::{Entropy, SystemEntropy},
     keys::Passphrase,
+    tls::TlsRoots,
     wallet_client::WalletClient,
 };
 
@@ -47,6 +48,7 @@ struct Session<'a> {
     directory: WalletDirectory,
     wallet: Wallet,
     keys: WalletKeys,
+    roots: TlsRoots,
     clock: &'a dyn Clock,
     entropy: &'a dyn Entropy,
 }
@@ -69,11 +71,12 @@ async fn execute(
 ) -> anyhow::Result<Report> {
     let passphrase = args.passphrase_file.as_deref().map(Passphrase::from_file).transpose()?;
     let keys = WalletKeys::new(passphrase);
+    let roots = args.ca_file.map_or(TlsRoots::System, TlsRoots::File);
     if let WalletCommand::Create { home, network, card } = &args.command {
         if !keys.are_encrypted() {
             eprintln!("warning: private keys will lie open; --passphrase-file encrypts them");
         }
-        let client = WalletClient::new(home)?;
+        let client = WalletClient::trusting(home, &roots)?;
         let trust = Trust::open(&client.trust().await?, network, clock.now().wall)
             .context("the home's trust list does not hold")?;
         let home = find_home(&client, &trust, clock.now().wall).await?;
@@ -91,7 +94,7 @@ async fn execute(
         });
     }
     let (directory, wallet) = WalletDirectory::open(&args.dir)?;
-    let mut session = Session { directory, wallet, keys, clock, entropy };
+    let mut session = Session { directory, wallet, keys, roots, clock, entropy };
     match args.command {
         WalletCommand::Create { .. } => unreachable!("handled above"),
         WalletCommand::Enrol { card } => session.enrol(card.as_deref()).await,
@@ -115,7 +118,7 @@ async fn execute(
         WalletCommand::Effect { source, decision } => session.effect(&source, decision).await,
         WalletCommand::Show => session.show(),
         WalletCommand::Record(RecordCommand::Put { source, item, file, url }) => {
-            let client = WalletClient::new(&url)?;
+            let client = session.client(&url)?;
             let content = String::from_utf8(read_file(&file)?).context("a record is UTF-8")?;
             let (nonce, now) = (session.nonce(), session.now());
             let unsigned = session.wallet.record(&source, item.clone(), &content, nonce, now);
@@ -152,7 +155,11 @@ impl Session<'_> {
     }
 
     fn home(&self) -> anyhow::Result<WalletClient> {
-        Ok(WalletClient::new(&self.wallet.home().url)?)
+        self.client(&self.wallet.home().url)
+    }
+
+    fn client(&self, url: &str) -> anyhow::Result<WalletClient> {
+        Ok(WalletClient::trusting(url, &self.roots)?)
     }
 
     fn save(&self) -> anyhow::Result<()> {

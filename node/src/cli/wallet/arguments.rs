@@ -17,6 +17,9 @@ pub struct WalletArgs {
     /// A file whose first line encrypts the private keys; without it they lie open.
     #[arg(long)]
     pub passphrase_file: Option<PathBuf>,
+    /// The authorities (PEM) to trust on whose server answers; without it, those of this machine.
+    #[arg(long)]
+    pub ca_file: Option<PathBuf>,
     /// Answer in JSON, for programs.
     #[arg(long)]
     pub json: bool,

@@ -11,7 +11,7 @@ use wire::{
 };
 
 use super::{PermitArgs, Report, Session, directory::Last, hint, words};
-use crate::wallet_client::{ClientError, WalletClient};
+use crate::wallet_client::ClientError;
 
 impl Session<'_> {
     /// Fetches and checks the register of the pair at a source.
@@ -110,7 +110,7 @@ impl Session<'_> {
                 json: serde_json::to_value(&reply)?,
             });
         };
-        let client = WalletClient::new(url)?;
+        let client = self.client(url)?;
         let signed = self.sign(&draft.source, unsigned)?;
         let id = DecisionId::from(signed.id());
         let deny = self.wallet.attest_with_service_key(&draft.source, &signed)?;
