@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use evidence::map::{MapNode, NodeKey};
-use wire::{DecisionId, ServiceId, ServiceName, channel::Entry, consent::Attested};
+use wire::{DecisionId, OrganisationId, ServiceId, ServiceName, channel::Entry, consent::Attested};
 
 use crate::{
     evaluate::{UseCount, UseView},
@@ -26,6 +26,28 @@ pub struct MemoryStore {
     pub links: BTreeSet<(ServiceName, ServiceId, ServiceId)>,
     pub direct_denies: BTreeMap<(ServiceId, DecisionId), Attested>,
     pub uses: BTreeMap<DecisionId, UseCount>,
+}
+
+impl MemoryStore {
+    /// [`SourceStore::direct_denies`] for the channel from `home`.
+    pub fn denies_for(
+        &self,
+        home: &OrganisationId,
+        after: Option<&DenyKey>,
+        limit: usize,
+    ) -> Vec<(DenyKey, Attested)> {
+        let ours = |subject: &ServiceId| {
+            self.pairs.get(subject).is_some_and(|pair| pair.home.as_ref() == Some(home))
+        };
+        let passed = |key: &DenyKey| after.is_some_and(|after| key <= after);
+        let behind = self.direct_denies.iter().filter(|(key, _)| !passed(key));
+        let around = self.direct_denies.iter().filter(|(key, _)| passed(key));
+        (behind.chain(around))
+            .filter(|((subject, _), _)| ours(subject))
+            .take(limit)
+            .map(|(key, deny)| (*key, deny.clone()))
+            .collect()
+    }
 }
 
 impl ChannelStore for MemoryStore {
@@ -90,17 +112,7 @@ impl SourceStore for MemoryStore {
         limit: usize,
     ) -> Result<Vec<(DenyKey, Attested)>, StoreFault> {
         let home = self.source_channel.as_ref().map(|channel| &channel.id().home);
-        let ours = |subject: &ServiceId| {
-            self.pairs.get(subject).is_some_and(|pair| pair.home.as_ref() == home)
-        };
-        let passed = |key: &DenyKey| after.is_some_and(|after| key <= after);
-        let behind = self.direct_denies.iter().filter(|(key, _)| !passed(key));
-        let around = self.direct_denies.iter().filter(|(key, _)| passed(key));
-        Ok((behind.chain(around))
-            .filter(|((subject, _), _)| ours(subject))
-            .take(limit)
-            .map(|(key, deny)| (*key, deny.clone()))
-            .collect())
+        Ok(home.map(|home| self.denies_for(home, after, limit)).unwrap_or_default())
     }
 
     fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested) {
