@@ -4,19 +4,20 @@
 
 mod memory;
 mod papers;
+mod requests;
 
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Mutex,
 };
 
-use exchange::Authentic;
 use trust::{
     Member, Trust,
     testing::{NOW, TestNetwork, TestOrganisation, TestSigner},
 };
 use wire::{
     Bytes, DecisionId, Hash, KeyHash, OrganisationId, ServiceId, ServiceName, Signed, Signer,
+    Timestamp,
     channel::{ChannelId, Entry, EntryKind},
     consent::{Attested, Link},
     ids::Pair,
@@ -24,9 +25,8 @@ use wire::{
 };
 
 use memory::Memory;
-pub use papers::{
-    ALL_LEAVES, LEAVES, PURPOSE, Paper, PlainReopen, PlainRequest, PlainScope, PlainUses, Says,
-};
+pub use papers::{ALL_LEAVES, LEAVES, Paper, PlainReopen, PlainScope, PlainUses, Says};
+pub use requests::PlainRequest;
 
 /// Number of something a citizen signed.
 pub type PaperId = usize;
@@ -48,6 +48,8 @@ struct Phone {
 struct Submission {
     attested: Attested,
     id: Hash,
+    /// Of a present-consent: what the CA says of the certificate that signed it.
+    status: Option<Attested>,
 }
 
 pub struct Cast {
@@ -55,13 +57,15 @@ pub struct Cast {
     pub homes: Vec<OrganisationId>,
     pub sources: Vec<ServiceName>,
     pub recipients: Vec<ServiceName>,
+    cities: Vec<TestOrganisation>,
     organisations: Vec<TestOrganisation>,
     members: Vec<Member>,
     credentials: Vec<(TestSigner, Vec<Bytes>)>,
     phones: BTreeMap<(PairId, usize), Phone>,
     links: BTreeMap<(PairId, usize), Attested>,
     papers: Vec<(Paper, Submission)>,
-    requests: Vec<(PlainRequest, Authentic)>,
+    /// With the time that its recipient writes into it.
+    requests: Vec<(PlainRequest, Timestamp)>,
     by_hash: HashMap<Hash, PaperId>,
     /// Whether verdicts are remembered: a model checker meets the same ones all the time.
     remembers: bool,
@@ -87,7 +91,8 @@ impl Cast {
             let organisation = OrganisationId::from_base(&base).expect("twelve digits");
             format!("{organisation}/{kind}").parse().expect("a service name")
         };
-        let homes: Vec<_> = (0..size.homes).map(|n| network.city(n).organisation).collect();
+        let cities: Vec<_> = (0..size.homes).map(|n| network.city(n)).collect();
+        let homes = cities.iter().map(|city| city.organisation.clone()).collect();
         let sources: Vec<_> = (0..size.sources).map(|n| service("source", n)).collect();
         let recipients: Vec<_> = (0..size.recipients).map(|n| service("recipient", n)).collect();
         let organisations: Vec<_> = recipients
@@ -118,6 +123,7 @@ impl Cast {
             homes,
             sources,
             recipients,
+            cities,
             organisations,
             members,
             credentials,
@@ -157,8 +163,8 @@ impl Cast {
         for recipient in 0..self.recipients.len() {
             let link =
                 Link { source: self.pair(pair), recipient: self.there(pair, recipient), time: NOW };
-            let by = self.network.city(city);
-            let link = Attested { object: self.sign(link, &by.signer), chain: by.chain };
+            let by = &self.cities[city];
+            let link = Attested { object: self.sign(link, &by.signer), chain: by.chain.clone() };
             self.links.insert((pair, recipient), link);
         }
     }
@@ -167,16 +173,14 @@ impl Cast {
         &self.network.trust
     }
 
-    /// Number of the home of a pair's citizen.
+    /// Number of the home at which a pair's citizen begins.
     pub fn home_of(&self, pair: PairId) -> usize {
         pair.citizen % self.homes.len()
     }
 
-    pub fn channel(&self, pair: PairId) -> ChannelId {
-        ChannelId {
-            home: self.homes[self.home_of(pair)].clone(),
-            source: self.sources[pair.source].clone(),
-        }
+    /// From one home to the source of a pair.
+    pub fn channel(&self, home: usize, pair: PairId) -> ChannelId {
+        ChannelId { home: self.homes[home].clone(), source: self.sources[pair.source].clone() }
     }
 
     pub fn subject(&self, pair: PairId) -> ServiceId {
@@ -230,26 +234,6 @@ impl Cast {
 
     pub fn by_attested(&self, attested: &Attested) -> Option<PaperId> {
         self.by_hash.get(&wire::sha256(&wire::cbor::to_vec(attested))).copied()
-    }
-
-    pub fn is_deny(&self, id: PaperId) -> bool {
-        matches!(self.paper(id).says, Says::Deny { .. })
-    }
-
-    pub fn request(&self, id: RequestId) -> &PlainRequest {
-        &self.requests[id].0
-    }
-
-    pub fn requests(&self) -> usize {
-        self.requests.len()
-    }
-
-    pub fn authentic(&self, id: RequestId) -> &Authentic {
-        &self.requests[id].1
-    }
-
-    pub fn credential_chain(&self, source: usize) -> &[Bytes] {
-        &self.credentials[source].1
     }
 }
 

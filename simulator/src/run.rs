@@ -4,6 +4,7 @@
 
 mod inject;
 mod network;
+mod recipients;
 
 use std::{
     cmp::Reverse,
@@ -14,7 +15,7 @@ use fastrand::Rng;
 use wire::{Hash, Timestamp, channel::ChannelId};
 
 use crate::{
-    cast::{Cast, PHONES, PairId, Paper, PaperId, RequestId, Says, Size},
+    cast::{Cast, PHONES, PairId, Paper, PaperId, PlainReopen, RequestId, Says, Size},
     node::{Disk, Power},
     script::{self, Fault, HOUR_MS, Injection, LEASES_MS, Population},
     shared::Shared,
@@ -27,6 +28,10 @@ const BEGIN_MS: u64 = 24 * HOUR_MS;
 const DRIFT_PPM: i64 = 500;
 /// Witnesses see a log so soon after it grew.
 const COSIGN_MS: u64 = 60;
+/// How often recipients send receipts again that no source has noted.
+const RECEIPTS_MS: u64 = 30_000;
+/// Past so many denies that no permit names a home collapses them: few, so that it happens.
+const DENIES: usize = 3;
 
 /// What is run: a seed, how many nodes, how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +49,8 @@ pub struct Outcome {
     /// When the violation was seen.
     pub violated_ms: u64,
     pub faults: [u64; Fault::KINDS.len()],
+    /// How often a failing write struck, by what was to be written.
+    pub struck: BTreeMap<&'static str, u64>,
     pub counts: BTreeMap<&'static str, u64>,
 }
 
@@ -57,15 +64,41 @@ enum Event {
     /// A wallet that got no acknowledgement tries again.
     HandIn {
         paper: PaperId,
-        direct: bool,
+        at: Place,
+        tries: u32,
+    },
+    /// A wallet goes on with its citizen's move.
+    Move {
+        paper: PaperId,
         tries: u32,
     },
     Commit(RequestId),
     Leave(RequestId),
-    AskAgain(RequestId),
+    Ask {
+        request: RequestId,
+        tries: u32,
+    },
+    /// The citizen at the counter signs, by the script's number.
+    Sign {
+        request: RequestId,
+        script: usize,
+    },
+    Attach {
+        request: RequestId,
+        paper: PaperId,
+        tries: u32,
+    },
+    Receipts(NodeId),
     Start(NodeId),
     Wake(NodeId),
     Repair(NodeId),
+}
+
+/// Where a wallet hands something in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Home(NodeId),
+    Source,
 }
 
 /// How the nodes of a run are divided among the roles.
@@ -145,8 +178,11 @@ struct Run<'a> {
     /// A fault of the disk that waits for a node's next write.
     armed: BTreeMap<NodeId, Fault>,
     newest: BTreeMap<NodeId, Shared<Disk>>,
-    /// The denies that a phone has seen in its register.
-    seen: BTreeMap<(PairId, usize), BTreeSet<PaperId>>,
+    /// The denies, and lists of them, that a phone has seen in its register.
+    seen: BTreeMap<(PairId, usize), BTreeSet<PlainReopen>>,
+    /// The homes that citizens moved to, and how often they have.
+    homes: BTreeMap<PairId, (usize, u32)>,
+    moving: BTreeSet<PairId>,
     lost_phones: BTreeSet<PairId>,
     clock_touched: BTreeMap<NodeId, u64>,
     fetches: BTreeMap<RequestId, u64>,
@@ -160,6 +196,7 @@ impl<'a> Run<'a> {
         let Population { homes, sources, recipients, citizens } = size;
         let mut cast = Cast::new(Size { homes, sources, recipients, citizens });
         let mut world = World::new(&cast, LEASES_MS[0], BEGIN_MS);
+        world.denies = DENIES;
         let mut rng = Rng::with_seed(options.seed ^ 0x636c_6f63_6b73);
         for node in 0..world.nodes.len() {
             world.set_drift(node, rng.i64(-DRIFT_PPM..=DRIFT_PPM));
@@ -189,6 +226,8 @@ impl<'a> Run<'a> {
             armed: BTreeMap::new(),
             newest: BTreeMap::new(),
             seen: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            moving: BTreeSet::new(),
             lost_phones: BTreeSet::new(),
             clock_touched: BTreeMap::new(),
             fetches: BTreeMap::new(),
@@ -196,7 +235,11 @@ impl<'a> Run<'a> {
             outcome: Outcome::default(),
         };
         for paper in run_papers {
-            run.schedule(BEGIN_MS, Event::HandIn { paper, direct: false, tries: 0 });
+            let at = Place::Home(run.home(run.cast.paper(paper).pair));
+            run.schedule(BEGIN_MS, Event::HandIn { paper, at, tries: 0 });
+        }
+        for recipient in 0..recipients {
+            run.schedule(BEGIN_MS, Event::Receipts(homes + sources + recipient));
         }
         run.lanes = run.lay_lanes();
         for lane in 0..run.lanes.len() {
@@ -282,8 +325,13 @@ impl<'a> Run<'a> {
         self.trace = wire::sha256(&self.trace).0.to_vec();
     }
 
-    /// A step at a node, with a disk that may fail under it.
-    fn at_node(&mut self, node: NodeId, step: impl FnOnce(&mut World, &Cast)) {
+    /// Where a citizen hands in what they sign.
+    fn home(&self, pair: PairId) -> NodeId {
+        self.homes.get(&pair).map_or_else(|| self.cast.home_of(pair), |(home, _)| *home)
+    }
+
+    /// A step at a node, with a disk that may fail under it. `what` it would write, for the counts.
+    fn at_node(&mut self, node: NodeId, what: &'static str, step: impl FnOnce(&mut World, &Cast)) {
         let Some(fault) = self.armed.get(&node).copied() else {
             return step(&mut self.world, &self.cast);
         };
@@ -294,6 +342,7 @@ impl<'a> Run<'a> {
         }
         self.armed.remove(&node);
         self.outcome.faults[fault.kind()] += 1;
+        *self.outcome.struck.entry(what).or_default() += 1;
         // Whatever it would have said is not said.
         self.world.flights = before.flights.clone();
         if let Fault::LoseWrite { .. } = fault {
@@ -308,35 +357,40 @@ impl<'a> Run<'a> {
     fn step(&mut self, event: Event) {
         match event {
             Event::Inject(n) => self.inject(n),
-            Event::Arrive(flight) => {
-                self.at_node(flight.to(), |world, cast| world.deliver(cast, &flight));
-            }
+            Event::Arrive(flight) => self.arrive(&flight),
             Event::Pull(lane) => {
                 self.lanes[lane].pull_ms = None;
                 let Lane { channel, source, .. } = self.lanes[lane].clone();
-                self.at_node(source, |world, cast| world.pull(cast, source, &channel));
+                self.world.pull(&self.cast, source, &channel);
             }
             Event::Push(lane) => {
                 self.lanes[lane].push_ms = None;
                 let Lane { channel, home, .. } = self.lanes[lane].clone();
-                self.at_node(home, |world, cast| world.push(cast, home, &channel));
+                self.world.push(&self.cast, home, &channel);
             }
             Event::Cosign(node) => {
                 self.cosigning.remove(&node);
                 self.world.cosign(node);
             }
-            Event::HandIn { paper, direct, tries } => self.hand_in(paper, direct, tries),
+            Event::HandIn { paper, at, tries } => self.hand_in(paper, at, tries),
+            Event::Move { paper, tries } => self.move_on(paper, tries),
             Event::Commit(request) => {
                 let source = self.world.source(&self.cast, self.cast.request(request).pair);
-                self.at_node(source, |world, cast| world.commit(cast, request));
+                self.at_node(source, "release", |world, cast| world.commit(cast, request));
                 let wait_ms = self.luck(("leave", request)).u64(0..300);
                 self.schedule(self.world.true_ms + wait_ms, Event::Leave(request));
             }
             Event::Leave(request) => self.world.leave(&self.cast, request),
-            Event::AskAgain(request) => self.ask(request),
+            Event::Ask { request, tries } => self.ask(request, tries),
+            Event::Sign { request, script } => self.sign(request, script),
+            Event::Attach { request, paper, tries } => self.attach(request, paper, tries),
+            Event::Receipts(node) => {
+                self.send_receipts(node);
+                self.schedule(self.world.true_ms + RECEIPTS_MS, Event::Receipts(node));
+            }
             Event::Start(node) => {
                 if self.world.nodes[node].power == Power::Off {
-                    self.world.start(node);
+                    self.world.start(&self.cast, node);
                     if self.world.nodes[node].power == Power::Restored {
                         self.count("restored node that serves nothing");
                     }
@@ -348,7 +402,7 @@ impl<'a> Run<'a> {
                     && self.world.nodes[node].power == Power::Restored
                 {
                     self.world.repair(node, newest);
-                    self.world.start(node);
+                    self.world.start(&self.cast, node);
                 }
             }
         }
@@ -360,10 +414,14 @@ impl<'a> Run<'a> {
         self.outcome.trace = Hash::try_from(&self.trace[..]).ok();
         let judge = &self.world.judge;
         for (name, count) in [
-            ("accepted", judge.accepted.len()),
+            ("accepted", judge.acceptances()),
             ("told in force", judge.told.len()),
             ("releases", judge.uses.values().map(BTreeMap::len).sum()),
             ("presentations that left", judge.departures),
+            ("of them on a present-consent", judge.at_the_counter),
+            ("presentations received", judge.given.len()),
+            ("receipts noted", judge.noted.len()),
+            ("collapses", judge.collapses),
         ] {
             self.outcome.counts.insert(name, count as u64);
         }

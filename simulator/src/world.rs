@@ -1,11 +1,12 @@
-//! The world: homes, sources, what is on its way between them, true time, and what an outside judge has
-//! seen. One step is one event at one node. The model checker and the simulator drive the same steps.
+//! The world: homes, sources, recipients, what is on its way between them, true time, and what an outside
+//! judge has seen. One step is one event at one node. The model checker and the simulator drive the same steps.
 
 mod answers;
 mod channels;
 mod faults;
 mod flight;
 mod papers;
+mod recipients;
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use consent::guard::Guard;
 use wire::{Hash, Now, channel::ChannelId};
 
 use crate::{
-    cast::{Cast, PairId, PaperId},
+    cast::{Cast, PairId, RequestId},
     judge::Judge,
     node::{Node, Role},
     shared::Shared,
@@ -22,7 +23,7 @@ use crate::{
 pub use answers::Facts;
 pub use flight::Flight;
 
-/// Number of a node in [`World::nodes`]: homes first, then sources.
+/// Number of a node in [`World::nodes`]: homes first, then sources, then recipients.
 pub type NodeId = usize;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -38,6 +39,10 @@ pub struct World {
     pub prompt_witness: bool,
     /// Most entries in one answer to a pull.
     pub batch: usize,
+    /// Most denies of a pair that no permit names before its home collapses them.
+    pub denies: usize,
+    /// How old the status of a present-consent's certificate may be.
+    pub status_age_ms: u64,
     /// Counts the starts of processes: no run has the id of another.
     runs: u64,
 }
@@ -47,26 +52,29 @@ impl World {
     pub fn new(cast: &Cast, lease_ms: u64, true_ms: u64) -> Self {
         let homes = (0..cast.homes.len()).map(Role::Home);
         let sources = (0..cast.sources.len()).map(Role::Source);
+        let recipients = (0..cast.recipients.len()).map(Role::Recipient);
         let node = |role| Shared::new(Node::new(role, lease_ms, true_ms));
         let bound_ms = consent::lease::lapse_ms(lease_ms);
         Self {
             true_ms,
-            nodes: homes.chain(sources).map(node).collect(),
+            nodes: homes.chain(sources).chain(recipients).map(node).collect(),
             flights: Vec::new(),
             witnessed: BTreeMap::new(),
             judge: Shared::new(Judge::new(bound_ms)),
             prompt_witness: true,
             batch: wire::limits::ENTRIES,
+            denies: wire::limits::DENIES,
+            status_age_ms: exchange::source::STATUS_AGE_MS,
             runs: 0,
         }
     }
 
-    pub fn home(&self, cast: &Cast, pair: PairId) -> NodeId {
-        cast.home_of(pair)
-    }
-
     pub fn source(&self, cast: &Cast, pair: PairId) -> NodeId {
         cast.homes.len() + pair.source
+    }
+
+    pub fn recipient(&self, cast: &Cast, request: RequestId) -> NodeId {
+        cast.homes.len() + cast.sources.len() + cast.request(request).recipient
     }
 
     pub fn home_of(&self, cast: &Cast, channel: &ChannelId) -> NodeId {
@@ -91,13 +99,13 @@ impl World {
         if !self.nodes[node].serves() {
             return;
         }
-        let log = &self.nodes[node].disk.log;
-        let (size, root) = (log.len() as u64, fold(log));
-        if let Some((known, known_root)) = self.witnessed.get(&node) {
-            let fits = *known <= size && fold(&log[..*known as usize]) == *known_root;
-            if !fits {
-                return; // a fork: no witness cosigns it
-            }
+        let disk = &self.nodes[node].disk;
+        let size = disk.size();
+        let Some(root) = disk.root_at(size) else { return };
+        if let Some((known, known_root)) = self.witnessed.get(&node)
+            && disk.root_at(*known) != Some(*known_root)
+        {
+            return; // a fork: no witness cosigns it
         }
         self.witnessed.insert(node, (size, root));
         self.acknowledge(node);
@@ -118,21 +126,24 @@ impl World {
         let role = self.nodes[node].role;
         let done: Vec<_> = {
             let Node { disk, memory, .. } = &*self.nodes[node];
-            let due = |id: &&PaperId| disk.logged.get(*id).is_some_and(|size| *size <= covered);
-            memory.waiting.iter().filter(due).copied().collect()
+            let taken = memory.waiting.iter().filter_map(|id| Some((*id, *disk.logged.get(id)?)));
+            taken.filter(|(_, logged)| logged.size <= covered).collect()
         };
         if done.is_empty() {
             return;
         }
         self.nodes[node].update(|node| {
-            node.memory.update(|memory| memory.waiting.retain(|id| !done.contains(id)));
+            node.memory.update(|memory| {
+                memory.waiting.retain(|id| done.iter().all(|(known, _)| known != id))
+            });
         });
         let true_ms = self.true_ms;
         self.judge.update(|judge| {
-            for id in done {
+            for (id, logged) in done {
                 match role {
-                    Role::Home(home) => judge.accepted(id, home, true_ms),
+                    Role::Home(home) => judge.accepted(id, home, logged.at_home, true_ms),
                     Role::Source(_) => judge.in_force(id, true_ms),
+                    Role::Recipient(_) => {}
                 }
             }
         });
@@ -142,7 +153,7 @@ impl World {
     pub fn may_be_cosigned(&self, node: NodeId) -> bool {
         let known = self.witnessed.get(&node).map_or(0, |(size, _)| *size);
         let this = &self.nodes[node];
-        this.serves() && (known < this.disk.log.len() as u64 || !this.memory.waiting.is_empty())
+        this.serves() && (known < this.disk.size() || !this.memory.waiting.is_empty())
     }
 
     /// For the mutant that calls accepted what no witness saw.
@@ -153,11 +164,32 @@ impl World {
             }
         }
     }
-}
 
-/// A root over the log's leaves.
-fn fold(leaves: &[Hash]) -> Hash {
-    leaves
-        .iter()
-        .fold(Hash([0; 32]), |root, leaf| wire::hash_parts("simulator/log", &[&root.0, &leaf.0]))
+    /// A message arrives. A node that is off or restored does not hear it; one that sleeps does when it
+    /// wakes, which is a later delivery.
+    pub fn deliver(&mut self, cast: &Cast, flight: &Flight) {
+        let to = flight.to();
+        if !self.nodes[to].serves() {
+            return;
+        }
+        match flight {
+            Flight::Pull { from, pull, .. } => self.answer_pull(cast, *from, to, pull),
+            Flight::Pulled { grant, unreadable, entries, head, .. } => {
+                self.pulled(cast, to, grant, unreadable, (entries, *head));
+            }
+            Flight::Forked { channel, .. } => self.forked(to, channel),
+            Flight::Push { from, channel, entries, head, .. } => {
+                self.pushed(cast, (*from, to), channel, (entries, *head));
+            }
+            Flight::Applied { channel, position, .. } => self.applied(cast, to, channel, position),
+            Flight::Request { from, request, signed, .. } => {
+                self.arrive(cast, Some(*from), *request, signed);
+            }
+            Flight::Reply { request, reply, .. } => self.receive(cast, *request, reply),
+            Flight::Receipt { from, request, signed, .. } => {
+                self.note(cast, (*from, to), *request, signed);
+            }
+            Flight::Noted { request, .. } => self.noted(cast, *request),
+        }
+    }
 }

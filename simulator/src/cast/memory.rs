@@ -3,16 +3,19 @@
 use std::{collections::HashMap, sync::PoisonError};
 
 use consent::{
-    AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd, PairState,
+    AdmittedCollapse, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd, AdmittedMove, PairState,
     admission::ReadDecision,
+    home::adopt,
     source::{Absorb, Absorbed},
 };
 use wire::{
-    Hash, Timestamp,
+    Bytes, DecisionId, Hash, Signed, Timestamp,
     channel::{ChannelId, Entry},
+    consent::{Attested, Collapse},
+    exchange::{Rejection, Request},
 };
 
-use super::{Cast, PaperId, RequestId, UNKNOWN_KIND};
+use super::{Cast, PairId, PaperId, Says, UNKNOWN_KIND};
 use crate::shared::fingerprint;
 
 /// What is remembered of earlier verifications: the same bytes lead to the same verdict, and a
@@ -23,7 +26,16 @@ pub(super) struct Memory {
     admitted: HashMap<(u64, PaperId), Option<AdmittedDecision>>,
     begun: HashMap<(u64, PaperId), Result<AdmittedKeyBegin, String>>,
     ended: HashMap<(u64, PaperId), Result<AdmittedKeyEnd, String>>,
+    moved: HashMap<(u64, PaperId), Result<AdmittedMove, String>>,
+    adopted: HashMap<u64, PairState>,
+    collapsed: HashMap<u64, Option<AdmittedCollapse>>,
     prepared: HashMap<u64, Option<exchange::Prepared>>,
+    pub(super) signed: HashMap<u64, Signed<Request>>,
+    pub(super) authentic: HashMap<u64, Result<exchange::Authentic, Rejection>>,
+    pub(super) present: HashMap<(u64, Timestamp), Option<exchange::PresentConsent>>,
+    pub(super) endings: HashMap<u64, Result<exchange::Ending, exchange::NoEnding>>,
+    pub(super) receipts: HashMap<u64, Bytes>,
+    pub(super) noted: HashMap<u64, bool>,
 }
 
 impl Cast {
@@ -40,19 +52,19 @@ impl Cast {
         )
     }
 
-    /// Admits a key-begin, once for each state of the pair.
+    /// Admits a key-begin into a channel, once for each state of the pair.
     pub fn admit_begin(
         &self,
         id: PaperId,
+        channel: &ChannelId,
         pair: &PairState,
         at: Timestamp,
     ) -> Result<AdmittedKeyBegin, String> {
         self.remembered(
-            (fingerprint(pair), id),
+            (fingerprint(&(channel, pair)), id),
             |memory| &mut memory.begun,
             || {
-                let channel = self.channel(self.paper(id).pair);
-                AdmittedKeyBegin::admit(self.attested(id), &channel, pair, self.trust(), at)
+                AdmittedKeyBegin::admit(self.attested(id), channel, pair, self.trust(), at)
                     .map_err(|error| error.to_string())
             },
         )
@@ -62,16 +74,81 @@ impl Cast {
     pub fn admit_end(
         &self,
         id: PaperId,
+        channel: &ChannelId,
         pair: &PairState,
         at: Timestamp,
     ) -> Result<AdmittedKeyEnd, String> {
         self.remembered(
-            (fingerprint(pair), id),
+            (fingerprint(&(channel, pair)), id),
             |memory| &mut memory.ended,
             || {
-                let channel = self.channel(self.paper(id).pair);
-                AdmittedKeyEnd::admit(self.attested(id), &channel, pair, self.trust(), at)
+                AdmittedKeyEnd::admit(self.attested(id), channel, pair, self.trust(), at)
                     .map_err(|error| error.to_string())
+            },
+        )
+    }
+
+    /// The same for the half of a move that belongs into a channel.
+    pub fn admit_move(
+        &self,
+        id: PaperId,
+        channel: &ChannelId,
+        pair: &PairState,
+        at: Timestamp,
+    ) -> Result<AdmittedMove, String> {
+        let Says::Moves { from, .. } = self.paper(id).says else { panic!("paper {id} moves") };
+        let ends = channel.home == self.homes[from];
+        let admit = if ends { AdmittedMove::admit_end } else { AdmittedMove::admit_begin };
+        self.remembered(
+            (fingerprint(&(channel, pair)), id),
+            |memory| &mut memory.moved,
+            || {
+                admit(self.attested(id), channel, pair, self.trust(), at)
+                    .map_err(|error| error.to_string())
+            },
+        )
+    }
+
+    /// What a new home makes of the register that a citizen brings.
+    pub fn adopt(
+        &self,
+        old: &ChannelId,
+        pair: PairState,
+        register: &[Entry],
+        at: Timestamp,
+    ) -> PairState {
+        self.remembered(
+            fingerprint(&(old, &pair, register)),
+            |memory| &mut memory.adopted,
+            || adopt(old, pair.clone(), register, self.trust(), at),
+        )
+    }
+
+    /// The home lists denies of its citizen.
+    pub fn collapse(
+        &self,
+        home: usize,
+        pair: PairId,
+        state: &PairState,
+        denies: Vec<DecisionId>,
+        at: Timestamp,
+    ) -> Option<AdmittedCollapse> {
+        let channel = self.channel(home, pair);
+        self.remembered(
+            fingerprint(&(&channel, state, &denies)),
+            |memory| &mut memory.collapsed,
+            || {
+                let subject = self.subject(pair);
+                let collapse = Collapse {
+                    channel: channel.clone(),
+                    subject,
+                    denies: denies.clone(),
+                    time: at,
+                };
+                let city = &self.cities[home];
+                let object = self.sign(collapse, &city.signer);
+                let listed = Attested { object, chain: city.chain.clone() };
+                AdmittedCollapse::admit(&listed, &channel, state, self.trust(), at).ok()
             },
         )
     }
@@ -79,12 +156,11 @@ impl Cast {
     /// Builds and signs a presentation, once for each set of permitted items.
     pub fn prepare(
         &self,
-        request: RequestId,
         allowed: exchange::Allowed,
         source: usize,
         at: Timestamp,
     ) -> Option<exchange::Prepared> {
-        let key = fingerprint(&(request, allowed.leaves(), at));
+        let key = fingerprint(&(allowed.request().id(), allowed.leaves(), at));
         self.remembered(
             key,
             |memory| &mut memory.prepared,
@@ -100,7 +176,7 @@ impl Cast {
     }
 
     /// What was worked out before for `key`, or what `work` finds now.
-    fn remembered<K: Eq + std::hash::Hash, V: Clone>(
+    pub(super) fn remembered<K: Eq + std::hash::Hash, V: Clone>(
         &self,
         key: K,
         place: impl Fn(&mut Memory) -> &mut HashMap<K, V>,
@@ -133,7 +209,7 @@ impl Absorb for Cast {
     ) -> Absorbed {
         // When it was accepted makes no difference within a scenario's few seconds.
         let what = if entry.kind == UNKNOWN_KIND { *hash } else { wire::sha256(&entry.body) };
-        let key = (fingerprint(&(&*pair, entry.kind)), what);
+        let key = (fingerprint(&(&channel.home, &*pair, entry.kind)), what);
         let before = &*pair;
         let (after, absorbed) = self.remembered(
             key,

@@ -1,8 +1,8 @@
 //! What comes from outside: decisions, requests, faults.
 
-use super::{Event, Run, at};
+use super::{Event, Place, Run, at, recipients::TRIES};
 use crate::{
-    cast::{PairId, Paper, PaperId, PlainReopen, PlainRequest, RequestId, Says},
+    cast::{PairId, Paper, PaperId, PlainReopen, PlainRequest, Says},
     script::{Fault, HOUR_MS, LEASES_MS, Names, What},
     world::{NodeId, World},
 };
@@ -18,18 +18,34 @@ impl Run<'_> {
                 let says = Says::Permit { scope, reopens, until_ms, uses };
                 let paper = self.cast.write(Paper { pair, phone, says }, time);
                 self.count("permits");
-                self.hand_in(paper, false, 0);
+                self.hand_in(paper, Place::Home(self.home(pair)), 0);
             }
-            What::Deny { pair, phone, scope, home, direct } => {
+            What::Deny { pair, phone, scope, home, direct, elsewhere } => {
                 let says = Says::Deny { scope };
                 let paper = self.cast.write(Paper { pair, phone, says }, time);
                 self.count("denies");
+                let known = self.home(pair);
                 if home {
-                    self.hand_in(paper, false, 0);
+                    self.hand_in(paper, Place::Home(known), 0);
                 }
                 if direct {
-                    self.hand_in(paper, true, 0);
+                    self.hand_in(paper, Place::Source, 0);
                 }
+                if elsewhere {
+                    self.hand_in(paper, Place::Home((known + 1) % self.cast.homes.len()), 0);
+                }
+            }
+            What::Move { pair } => {
+                let from = self.home(pair);
+                let to = (from + 1) % self.cast.homes.len();
+                if from == to || !self.moving.insert(pair) {
+                    return;
+                }
+                let epoch = self.homes.get(&pair).map_or(0, |(_, epoch)| *epoch) + 1;
+                let says = Says::Moves { from, to, epoch };
+                let paper = self.cast.write(Paper { pair, phone: 0, says }, time);
+                self.count("moves begun");
+                self.move_on(paper, 0);
             }
             What::LosePhone { pair, keeps } => {
                 if !self.lost_phones.insert(pair) {
@@ -45,46 +61,55 @@ impl Run<'_> {
                 let says = Says::KeyEnds { phone: 1, keeps };
                 let paper = self.cast.write(Paper { pair, phone: 0, says }, time);
                 self.count("lost phones");
-                self.hand_in(paper, false, 0);
+                self.hand_in(paper, Place::Home(self.home(pair)), 0);
             }
             What::Unknown { pair, scope } => {
                 let paper =
                     self.cast.write(Paper { pair, phone: 0, says: Says::Unknown { scope } }, time);
                 self.count("unknown entries");
-                let home = self.world.home(&self.cast, pair);
-                self.at_node(home, |world, cast| world.hand_in(cast, paper));
+                // It counts if it comes from the pair's home, or from one that was.
+                let home = self.cast.home_of(pair);
+                self.at_node(home, "paper", |world, cast| world.hand_in(cast, home, paper));
             }
             What::Read { pair, phone } => {
                 self.world.read_register(&self.cast, pair);
-                let denies = self.world.denies_at_home(&self.cast, pair);
+                let denies = self.world.denies_at(&self.cast, self.home(pair), pair);
                 self.seen.entry((pair, phone)).or_default().extend(denies);
             }
             What::Ask { pair, recipient, leaves, whole, fetch_ms, again_ms } => {
-                let request = self.cast.ask(PlainRequest { pair, recipient, leaves, whole }, time);
-                self.fetches.insert(request, fetch_ms);
+                let plain = PlainRequest { pair, recipient, leaves, whole };
+                let request = self.new_request(plain, fetch_ms);
                 self.count("requests");
-                self.ask(request);
+                self.ask(request, 0);
                 if let Some(again_ms) = again_ms {
-                    self.schedule(self.world.true_ms + again_ms, Event::AskAgain(request));
+                    let again = Event::Ask { request, tries: TRIES };
+                    self.schedule(self.world.true_ms + again_ms, again);
                 }
+            }
+            What::Present { pair, recipient, leaves, sign_ms, fetch_ms, .. } => {
+                let plain = PlainRequest { pair, recipient, leaves, whole: false };
+                let request = self.new_request(plain, fetch_ms);
+                self.count("requests at the counter");
+                let node = self.world.recipient(&self.cast, request);
+                self.at_node(node, "prepared request", |world, cast| world.prepare(cast, request));
+                self.schedule(self.world.true_ms + sign_ms, Event::Sign { request, script: n });
             }
             What::Fault(fault) => self.fault(fault),
         }
     }
 
-    fn named(&self, pair: PairId, phone: usize, names: Names) -> Vec<PlainReopen> {
-        let seen = self.seen.get(&(pair, phone)).into_iter().flatten();
-        let denies = seen.map(|id| PlainReopen::Deny(*id));
+    pub(super) fn named(&self, pair: PairId, phone: usize, names: Names) -> Vec<PlainReopen> {
+        let seen = self.seen.get(&(pair, phone)).into_iter().flatten().cloned();
         match names {
             Names::None => vec![],
-            Names::All => denies.take(wire::limits::REOPENS).collect(),
-            Names::Some(mask) => denies
+            Names::All => seen.take(wire::limits::REOPENS).collect(),
+            Names::Some(mask) => seen
                 .enumerate()
                 .filter(|(n, _)| mask & (1 << (n % 64)) != 0)
-                .map(|(_, deny)| deny)
+                .map(|(_, reopen)| reopen)
                 .take(wire::limits::REOPENS)
                 .collect(),
-            Names::AllAndPhone => denies
+            Names::AllAndPhone => seen
                 .take(wire::limits::REOPENS - 1)
                 .chain([PlainReopen::Phone(1 - phone)])
                 .collect(),
@@ -92,28 +117,52 @@ impl Run<'_> {
     }
 
     /// Hands a paper in, and again until it was acknowledged.
-    pub(super) fn hand_in(&mut self, paper: PaperId, direct: bool, tries: u32) {
+    pub(super) fn hand_in(&mut self, paper: PaperId, at: Place, tries: u32) {
         let judge = &self.world.judge;
-        let done = if direct { &judge.told } else { &judge.accepted };
-        if done.contains_key(&paper) || tries == 20 {
+        let done = match at {
+            Place::Home(home) => judge.has_accepted(home, paper),
+            Place::Source => judge.told.contains_key(&paper),
+        };
+        if done || tries == 20 {
             return;
         }
-        let pair = self.cast.paper(paper).pair;
-        if direct {
-            let source = self.world.source(&self.cast, pair);
-            self.at_node(source, |world, cast| world.hand_direct(cast, paper));
-        } else {
-            let home = self.world.home(&self.cast, pair);
-            self.at_node(home, |world, cast| world.hand_in(cast, paper));
+        match at {
+            Place::Home(home) => {
+                self.at_node(home, "paper", |world, cast| world.hand_in(cast, home, paper));
+            }
+            Place::Source => {
+                let source = self.world.source(&self.cast, self.cast.paper(paper).pair);
+                let step = |world: &mut World, cast: &_| world.hand_direct(cast, paper);
+                self.at_node(source, "deny at the source", step);
+            }
         }
         let again_ms = self.world.true_ms + 15_000;
-        self.schedule(again_ms, Event::HandIn { paper, direct, tries: tries + 1 });
+        self.schedule(again_ms, Event::HandIn { paper, at, tries: tries + 1 });
     }
 
-    pub(super) fn ask(&mut self, request: RequestId) {
-        self.world.ask(&self.cast, request);
-        let fetch_ms = self.fetches.get(&request).copied().unwrap_or(0);
-        self.schedule(self.world.true_ms + fetch_ms, Event::Commit(request));
+    /// First the old home lets go, then the new one begins; each is asked until it has said so.
+    pub(super) fn move_on(&mut self, paper: PaperId, tries: u32) {
+        let Paper { pair, says: Says::Moves { from, to, epoch }, .. } = *self.cast.paper(paper)
+        else {
+            return;
+        };
+        let judge = &self.world.judge;
+        let let_go = judge.has_accepted(from, paper);
+        if let_go {
+            self.homes.insert(pair, (to, epoch));
+        }
+        if judge.has_accepted(to, paper) {
+            self.moving.remove(&pair);
+            self.count("moves");
+            return;
+        }
+        if let_go || tries < 40 {
+            let home = if let_go { to } else { from };
+            self.at_node(home, "move", |world, cast| world.hand_in(cast, home, paper));
+            self.schedule(self.world.true_ms + 2_000, Event::Move { paper, tries: tries + 1 });
+        } else {
+            self.moving.remove(&pair);
+        }
     }
 
     fn fault(&mut self, fault: Fault) {
@@ -171,7 +220,7 @@ impl Run<'_> {
                 }
                 self.newest.insert(node, self.world.nodes[node].disk.clone());
                 self.world.restore(node);
-                self.world.start(node);
+                self.world.start(&self.cast, node);
                 self.schedule(now_ms + repaired_ms, Event::Repair(node));
                 true
             }

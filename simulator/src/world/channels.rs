@@ -1,6 +1,8 @@
 //! The two ends of a channel at work: pulls, pushes, leases.
 
-use consent::{home::HomeError, source::SourceError};
+use std::collections::BTreeSet;
+
+use consent::{ChannelStore, home::HomeError, source::SourceError};
 use wire::{
     Nonce,
     channel::{ChannelHead, ChannelId, Entry, Grant, HeadStatement, Position, Pull},
@@ -8,8 +10,8 @@ use wire::{
 
 use super::{Flight, NodeId, World, papers::accept};
 use crate::{
-    cast::Cast,
-    node::{home_channel, source_channel},
+    cast::{Cast, PairId, PaperId},
+    node::{AtSource, Disk, Logged, home_channel, source_channel},
     shared::Shared,
 };
 
@@ -32,18 +34,19 @@ impl World {
         let run = u128::from_be_bytes(self.nodes[source].memory.run.id.0);
         let nonce = Nonce((run | u128::from(now.mono_ms)).to_be_bytes());
         let pull = self.nodes[source].update(|node| {
-            let store = node.disk.channels.get(channel).cloned().unwrap_or_default();
-            node.memory.update(|memory| {
+            let due = node.memory.update(|memory| {
                 let puller = memory.puller(channel);
-                if !puller.begin(nonce, now) {
-                    return None;
-                }
-                let machine = source_channel(&store, cast, channel);
-                let pulled = machine.pull(&*store, nonce, puller.denies_after());
-                let (pull, last) = pulled.expect("memory does not fail");
-                puller.carries(last);
-                Some(pull)
-            })
+                puller.begin(nonce, now).then(|| puller.denies_after().copied())
+            });
+            let after = due?;
+            let mut pairs = node.disk.pairs.clone();
+            let mut kept = node.disk.channels.get(channel).cloned().unwrap_or_default();
+            let machine = source_channel(&kept, cast, channel);
+            let store = AtSource { home: &channel.home, pairs: &mut pairs, channel: &mut kept };
+            let pulled = machine.pull(&store, nonce, after.as_ref());
+            let (pull, last) = pulled.expect("memory does not fail");
+            node.memory.update(|memory| memory.puller(channel).carries(last));
+            Some(pull)
         });
         let Some(pull) = pull else { return };
         self.judge.update(|judge| judge.reports(channel, pull.applied.length));
@@ -85,48 +88,58 @@ impl World {
         });
     }
 
-    /// A message arrives. A node that is off or restored does not hear it; one that sleeps does when it
-    /// wakes, which is a later delivery.
-    pub fn deliver(&mut self, cast: &Cast, flight: &Flight) {
-        if !self.nodes[flight.to()].serves() {
-            return;
+    pub(super) fn pulled(
+        &mut self,
+        cast: &Cast,
+        source: NodeId,
+        grant: &Grant,
+        unreadable: &[u64],
+        (entries, head): (&[Shared<Entry>], ChannelHead),
+    ) {
+        let (channel, brought) = (&grant.channel, !entries.is_empty());
+        match self.apply(cast, source, channel, entries, head) {
+            Some(applied) => self.lease(cast, source, grant, unreadable, &applied, brought),
+            None => self.forked(source, channel),
         }
-        match flight {
-            Flight::Pull { from, to, pull } => self.answer_pull(cast, *from, *to, pull),
-            Flight::Pulled { to, grant, unreadable, entries, head, .. } => {
-                let (channel, brought) = (&grant.channel, !entries.is_empty());
-                match self.apply(cast, *to, channel, entries, *head) {
-                    Some(applied) => self.lease(cast, *to, grant, unreadable, &applied, brought),
-                    None => self.forked(*to, channel),
-                }
+    }
+
+    pub(super) fn pushed(
+        &mut self,
+        cast: &Cast,
+        (from, source): (NodeId, NodeId),
+        channel: &ChannelId,
+        (entries, head): (&[Shared<Entry>], ChannelHead),
+    ) {
+        match self.apply(cast, source, channel, entries, head) {
+            Some(position) => {
+                let channel = channel.clone();
+                self.send(Flight::Applied { from: source, to: from, channel, position });
             }
-            Flight::Forked { to, channel, .. } => self.forked(*to, channel),
-            Flight::Push { from, to, channel, entries, head } => {
-                match self.apply(cast, *to, channel, entries, *head) {
-                    Some(position) => {
-                        let (from, to, channel) = (*to, *from, channel.clone());
-                        self.send(Flight::Applied { from, to, channel, position });
-                    }
-                    None => self.forked(*to, channel),
-                }
-            }
-            Flight::Applied { to, channel, position, .. } => {
-                let now = self.now(*to);
-                self.nodes[*to].update(|node| {
-                    let more = node.disk.update(|disk| {
-                        disk.channel(channel, |store| {
-                            let mut machine = home_channel(store, cast, channel);
-                            machine.acknowledge(store, position, now).ok()?;
-                            Some(machine.acknowledged() < machine.head().position.length)
-                        })
-                    });
-                    node.memory.update(|memory| match more {
-                        Some(more) => memory.pusher(channel).acknowledged(more, now),
-                        None => memory.pusher(channel).failed(now),
-                    });
-                });
-            }
+            None => self.forked(source, channel),
         }
+    }
+
+    pub(super) fn applied(
+        &mut self,
+        cast: &Cast,
+        home: NodeId,
+        channel: &ChannelId,
+        position: &Position,
+    ) {
+        let now = self.now(home);
+        self.nodes[home].update(|node| {
+            let more = node.disk.update(|disk| {
+                disk.channel(channel, |store| {
+                    let mut machine = home_channel(store, cast, channel);
+                    machine.acknowledge(store, position, now).ok()?;
+                    Some(machine.acknowledged() < machine.head().position.length)
+                })
+            });
+            node.memory.update(|memory| match more {
+                Some(more) => memory.pusher(channel).acknowledged(more, now),
+                None => memory.pusher(channel).failed(now),
+            });
+        });
     }
 
     fn lease(
@@ -146,22 +159,23 @@ impl World {
             });
             if granted.is_ok() && !unreadable.is_empty() {
                 node.disk.update(|disk| {
-                    disk.channel(&grant.channel, |store| {
-                        source_channel(store, cast, &grant.channel).reported(store, unreadable);
+                    disk.at_source(&grant.channel, |store| {
+                        let mut machine = source_channel(store.channel, cast, &grant.channel);
+                        machine.reported(store, unreadable);
                     });
                 });
             }
         });
     }
 
-    fn forked(&mut self, source: NodeId, channel: &ChannelId) {
+    pub(super) fn forked(&mut self, source: NodeId, channel: &ChannelId) {
         let now = self.now(source);
         self.nodes[source].update(|node| {
             node.memory.update(|memory| memory.puller(channel).forked(now));
         });
     }
 
-    fn answer_pull(&mut self, cast: &Cast, from: NodeId, home: NodeId, pull: &Pull) {
+    pub(super) fn answer_pull(&mut self, cast: &Cast, from: NodeId, home: NodeId, pull: &Pull) {
         let (now, granted_ms) = (self.now(home), self.nodes[home].lease_ms);
         let (run, batch) = (self.nodes[home].memory.run, self.batch);
         let channel = &pull.channel;
@@ -170,11 +184,15 @@ impl World {
         let (terms, record) = self.nodes[home].update(|node| {
             node.disk.update(|disk| {
                 for id in denies {
-                    let new =
-                        disk.channel(channel, |store| accept(cast, store, channel, id, &run, now));
-                    if new.unwrap_or(false) {
+                    let subject = cast.subject(cast.paper(id).pair);
+                    let (new, at_home) = disk.channel(channel, |store| {
+                        let new = accept(cast, store, channel, id, &[], &run, now);
+                        let state = store.pair(&subject).expect("memory does not fail");
+                        (new.unwrap_or(false), state.is_home(&channel.home))
+                    });
+                    if new {
                         let size = disk.append(&("accepted", id));
-                        disk.logged.insert(id, size);
+                        disk.logged.insert(id, Logged { size, at_home });
                     }
                 }
                 let terms = disk.channel(channel, |store| {
@@ -236,19 +254,24 @@ impl World {
     ) -> Option<Position> {
         let now = self.now(source);
         let entries: Vec<Entry> = entries.iter().map(|entry| (**entry).clone()).collect();
+        let papers = || entries.iter().filter_map(|entry| cast.by_entry(entry));
+        let pairs: BTreeSet<PairId> = papers().map(|paper| cast.paper(paper).pair).collect();
         let statement = HeadStatement { channel: channel.clone(), head, time: now.wall };
         self.nodes[source].update(|node| {
             // An empty answer undoes nothing; a copy would cost more than all the rest.
             let before = (!entries.is_empty()).then(|| node.disk.clone());
             let applied = node.disk.update(|disk| {
-                let outcome = disk.channel(channel, |store| {
-                    let mut machine = source_channel(store, cast, channel);
+                let waited = waiting(cast, disk, &pairs);
+                let outcome = disk.at_source(channel, |store| {
+                    let mut machine = source_channel(store.channel, cast, channel);
                     let outcome = machine.apply(store, &entries, &statement, cast, now)?;
                     Ok::<_, SourceError>((machine.applied().position, outcome.len()))
                 });
                 if let Ok((position, 1..)) = &outcome {
                     disk.append(&("applied", channel, position.length));
-                    for paper in entries.iter().filter_map(|entry| cast.by_entry(entry)) {
+                    // What waits for the home before it to let go has not been heard yet.
+                    let waits = waiting(cast, disk, &pairs);
+                    for paper in papers().chain(waited).filter(|paper| !waits.contains(paper)) {
                         disk.heard.entry(cast.paper(paper).pair).or_default().insert(paper);
                     }
                 }
@@ -266,4 +289,11 @@ impl World {
             }
         })
     }
+}
+
+/// What came to a source from homes to come and does not act yet.
+fn waiting(cast: &Cast, disk: &Disk, pairs: &BTreeSet<PairId>) -> BTreeSet<PaperId> {
+    let states = pairs.iter().filter_map(|pair| disk.pairs.pairs.get(&cast.subject(*pair)));
+    let entries = states.flat_map(|state| state.waiting.values().flatten());
+    entries.filter_map(|entry| cast.by_entry(entry)).collect()
 }

@@ -1,9 +1,13 @@
 //! What is on its way between two nodes.
 
-use wire::channel::{ChannelHead, ChannelId, Entry, Grant, Position, Pull};
+use wire::{
+    Bytes,
+    channel::{ChannelHead, ChannelId, Entry, Grant, Position, Pull},
+    exchange::ExchangeReply,
+};
 
 use super::NodeId;
-use crate::shared::Shared;
+use crate::{cast::RequestId, shared::Shared};
 
 /// A message between two nodes. Signatures are the transport's and the trust list's matter; what is
 /// believed of a message here is what a member proved.
@@ -41,6 +45,31 @@ pub enum Flight {
         channel: ChannelId,
         position: Position,
     },
+    /// A signed request, and what a source says to it.
+    Request {
+        from: NodeId,
+        to: NodeId,
+        request: RequestId,
+        signed: Shared<Bytes>,
+    },
+    Reply {
+        from: NodeId,
+        to: NodeId,
+        request: RequestId,
+        reply: Shared<ExchangeReply>,
+    },
+    /// A signed receipt, and the source's word that it has it.
+    Receipt {
+        from: NodeId,
+        to: NodeId,
+        request: RequestId,
+        signed: Shared<Bytes>,
+    },
+    Noted {
+        from: NodeId,
+        to: NodeId,
+        request: RequestId,
+    },
 }
 
 impl Flight {
@@ -50,7 +79,11 @@ impl Flight {
             | Self::Pulled { from, .. }
             | Self::Forked { from, .. }
             | Self::Push { from, .. }
-            | Self::Applied { from, .. } => *from,
+            | Self::Applied { from, .. }
+            | Self::Request { from, .. }
+            | Self::Reply { from, .. }
+            | Self::Receipt { from, .. }
+            | Self::Noted { from, .. } => *from,
         }
     }
 
@@ -71,6 +104,16 @@ impl Flight {
                 format!("{from}→{to} push of {} up to {}", entries.len(), head.position.length)
             }
             Self::Applied { position, .. } => format!("{from}→{to} applied {}", position.length),
+            Self::Request { request, .. } => format!("{from}→{to} request {request}"),
+            Self::Reply { request, reply, .. } => {
+                let says = match &**reply {
+                    ExchangeReply::Presentation(bytes) => format!("{} bytes", bytes.len()),
+                    other => format!("{other:?}"),
+                };
+                format!("{from}→{to} reply to {request}: {says}")
+            }
+            Self::Receipt { request, .. } => format!("{from}→{to} receipt of {request}"),
+            Self::Noted { request, .. } => format!("{from}→{to} noted {request}"),
         }
     }
 
@@ -80,7 +123,11 @@ impl Flight {
             | Self::Pulled { to, .. }
             | Self::Forked { to, .. }
             | Self::Push { to, .. }
-            | Self::Applied { to, .. } => *to,
+            | Self::Applied { to, .. }
+            | Self::Request { to, .. }
+            | Self::Reply { to, .. }
+            | Self::Receipt { to, .. }
+            | Self::Noted { to, .. } => *to,
         }
     }
 }

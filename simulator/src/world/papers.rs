@@ -2,8 +2,9 @@
 
 use consent::{
     ChannelStore,
-    home::{HomeError, in_force},
+    home::{HomeError, collapse_beyond, in_force, in_force_for},
     lease::Run,
+    memory::MemoryStore,
     source::accept_direct_deny,
 };
 use wire::{
@@ -13,32 +14,49 @@ use wire::{
     consent::Scope,
 };
 
-use super::World;
+use super::{NodeId, World};
 use crate::{
-    cast::{Cast, PairId, PaperId, Says, UNKNOWN_KIND},
-    node::home_channel,
+    cast::{Cast, PairId, Paper, PaperId, Says, UNKNOWN_KIND},
+    node::{Logged, home_channel},
 };
 
 impl World {
-    /// A wallet hands a paper in at its home: durable when this returns, acknowledged later.
-    pub fn hand_in(&mut self, cast: &Cast, id: PaperId) {
+    /// A wallet hands a paper in at a home: durable when this returns, acknowledged later. With a move
+    /// to that home it brings the register of the one before; as long as it cannot get that, it waits.
+    pub fn hand_in(&mut self, cast: &Cast, home: NodeId, id: PaperId) {
         let paper = cast.paper(id);
-        let (home, channel) = (self.home(cast, paper.pair), cast.channel(paper.pair));
+        let channel = cast.channel(home, paper.pair);
         if !self.nodes[home].serves() {
             return;
         }
-        let now = self.now(home);
-        let refused = self.nodes[home].update(|node| {
+        let register = match paper.says {
+            Says::Moves { from, to, .. } if to == home => {
+                let Some(register) = self.register(cast, from, paper.pair) else { return };
+                register
+            }
+            _ => vec![],
+        };
+        let (now, most) = (self.now(home), self.denies);
+        let outcome = self.nodes[home].update(|node| {
             let run = node.memory.run;
             let accepted = node.disk.update(|disk| {
-                let done =
-                    disk.channel(&channel, |store| accept(cast, store, &channel, id, &run, now));
-                let new = done?;
+                let take = |store: &mut MemoryStore| {
+                    let taken = accept(cast, store, &channel, id, &register, &run, now)?;
+                    let state = store.pair(&cast.subject(paper.pair));
+                    let is_home = state.expect("memory does not fail").is_home(&channel.home);
+                    let collapses =
+                        taken && is_home && collapse(cast, store, home, id, most, &run, now);
+                    Ok::<_, HandInError>((taken, is_home, collapses))
+                };
+                let (new, at_home, collapses) = disk.channel(&channel, take)?;
                 if new {
                     let size = disk.append(&("accepted", id));
-                    disk.logged.insert(id, size);
+                    disk.logged.insert(id, Logged { size, at_home });
                 }
-                Ok::<_, HandInError>(())
+                if collapses {
+                    disk.append(&("collapsed", id));
+                }
+                Ok::<_, HandInError>(collapses)
             });
             if accepted.is_ok() {
                 node.memory.update(|memory| {
@@ -46,34 +64,49 @@ impl World {
                     memory.pusher(&channel).owed(now);
                 });
             }
-            accepted.err()
+            accepted
         });
-        if let Some(HandInError::Refused(error)) = refused
-            && matches!(paper.says, Says::Deny { .. })
-        {
-            self.judge.update(|judge| judge.refused_deny(id, &error));
+        match outcome {
+            Err(HandInError::Refused(error)) if matches!(paper.says, Says::Deny { .. }) => {
+                self.judge.update(|judge| judge.refused_deny(id, &error));
+            }
+            Ok(true) => self.judge.update(|judge| judge.collapses += 1),
+            _ => {}
         }
+    }
+
+    /// What a wallet is shown of its pair: all that the home has taken, once its witnesses know it.
+    fn register(&self, cast: &Cast, home: NodeId, pair: PairId) -> Option<Vec<Entry>> {
+        let node = &self.nodes[home];
+        if !node.serves() || self.cosigned(home) < node.disk.size() {
+            return None;
+        }
+        let store = node.disk.channels.get(&cast.channel(home, pair))?;
+        let thread = store.thread(&cast.subject(pair)).expect("memory does not fail");
+        let rows = thread.seqs.iter().map(|seq| &store.home_entries[*seq as usize]);
+        Some(rows.map(|row| row.entry.clone()).collect())
     }
 
     /// A wallet hands a deny straight to the source.
     pub fn hand_direct(&mut self, cast: &Cast, id: PaperId) {
         let pair = cast.paper(id).pair;
-        let (source, channel) = (self.source(cast, pair), cast.channel(pair));
+        let source = self.source(cast, pair);
         if !self.nodes[source].serves() {
             return;
         }
         let now = self.now(source);
         let at = now.wall;
+        let state = self.nodes[source].disk.pairs.pair(&cast.subject(pair));
+        let state = state.expect("memory does not fail");
+        let home = state.home.clone().unwrap_or_else(|| cast.homes[cast.home_of(pair)].clone());
+        let channel = ChannelId { home, source: cast.sources[pair.source].clone() };
         let refused = self.nodes[source].update(|node| {
             let taken = node.disk.update(|disk| {
-                let new = disk.channel(&channel, |store| {
-                    let state = store.pair(&cast.subject(pair)).expect("memory does not fail");
-                    let deny = cast.admit(id, &state, at)?;
-                    Some(accept_direct_deny(store, &deny).expect("memory does not fail"))
-                })?;
-                if new || !disk.logged.contains_key(&id) {
+                let deny = cast.admit(id, &state, at)?;
+                let new = disk.at_source(&channel, |store| accept_direct_deny(store, &deny));
+                if new.expect("memory does not fail") || !disk.logged.contains_key(&id) {
                     let size = disk.append(&("direct", id));
-                    disk.logged.insert(id, size);
+                    disk.logged.insert(id, Logged { size, at_home: false });
                 }
                 disk.heard.entry(pair).or_default().insert(id);
                 Some(())
@@ -91,30 +124,45 @@ impl World {
         }
     }
 
-    /// A wallet reads its register: the home says what is in force.
+    /// A wallet reads its register at every home that has one: each says what is in force.
     pub fn read_register(&mut self, cast: &Cast, pair: PairId) {
-        let home = self.home(cast, pair);
+        for home in 0..cast.homes.len() {
+            self.read_register_at(cast, home, pair);
+        }
+    }
+
+    fn read_register_at(&mut self, cast: &Cast, home: NodeId, pair: PairId) {
         if !self.nodes[home].serves() {
             return;
         }
         let (now, covered) = (self.now(home), self.cosigned(home));
+        let channel = cast.channel(home, pair);
         let told: Vec<_> = {
             let node = &self.nodes[home];
-            let Some(store) = node.disk.channels.get(&cast.channel(pair)) else { return };
-            let thread = store.thread(&cast.subject(pair)).expect("memory does not fail");
+            let Some(store) = node.disk.channels.get(&channel) else { return };
+            let subject = cast.subject(pair);
+            let thread = store.thread(&subject).expect("memory does not fail");
+            let state = store.pairs.get(&subject).cloned().unwrap_or_default();
             let rows = thread.seqs.iter().map(|seq| &store.home_entries[*seq as usize]);
-            let machine = home_channel(store, cast, &cast.channel(pair));
+            let machine = home_channel(store, cast, &channel);
             let run = &node.memory.run;
             rows.filter(|row| {
                 let status = in_force(row, &machine, run, now);
+                let status = in_force_for(&state, &channel.home, status);
                 matches!(status, InForce::Acknowledged(_) | InForce::LeasesLapsed(_))
             })
             .filter_map(|row| match row.decision {
                 Some(id) => cast.by_decision(&id),
                 None => cast.by_entry(&row.entry),
             })
-            .filter(|id| node.disk.logged.get(id).is_some_and(|size| *size <= covered))
+            .filter(|id| node.disk.logged.get(id).is_some_and(|logged| logged.size <= covered))
             .filter(|id| !self.judge.told.contains_key(id))
+            // Of a pair that moves a key-end may still wait at the source, acknowledged or not:
+            // S1 bounds it, S2 does not.
+            .filter(|id| {
+                let ends = matches!(cast.paper(*id).says, Says::KeyEnds { .. });
+                !(ends && state.has_moved())
+            })
             .collect()
         };
         if told.is_empty() {
@@ -133,9 +181,10 @@ pub(super) enum HandInError {
 /// Accepts a paper into its channel as a home does; says whether it is new.
 pub(super) fn accept(
     cast: &Cast,
-    store: &mut consent::memory::MemoryStore,
+    store: &mut MemoryStore,
     channel: &ChannelId,
     id: PaperId,
+    register: &[Entry],
     run: &Run,
     now: Now,
 ) -> Result<bool, HandInError> {
@@ -152,13 +201,32 @@ pub(super) fn accept(
             machine.accept_decision(store, &admitted, run, now)
         }
         Says::KeyBegins { .. } => {
-            let begin = cast.admit_begin(id, &state, now.wall).map_err(|error| refused(&error))?;
+            let begin = cast.admit_begin(id, channel, &state, now.wall);
+            let begin = begin.map_err(|error| refused(&error))?;
             machine.accept_key_begin(store, &begin, run, now)
         }
         Says::KeyEnds { .. } => {
-            let end = cast.admit_end(id, &state, now.wall).map_err(|error| refused(&error))?;
+            let end = cast.admit_end(id, channel, &state, now.wall);
+            let end = end.map_err(|error| refused(&error))?;
             machine.accept_key_end(store, &end, run, now)
         }
+        Says::Moves { from, .. } => {
+            let body = Bytes(wire::cbor::to_vec(attested));
+            if store.home_entries.iter().any(|row| row.entry.body == body) {
+                return Ok(false); // the wallet repeats what it got no answer to
+            }
+            let (ends, at) = (channel.home == cast.homes[*from], now.wall);
+            let old = cast.channel(*from, paper.pair);
+            let state = if ends { state } else { cast.adopt(&old, state, register, at) };
+            let moving =
+                cast.admit_move(id, channel, &state, at).map_err(|error| refused(&error))?;
+            if ends {
+                machine.accept_move_end(store, &moving, run, now)
+            } else {
+                machine.accept_move_begin(store, &moving, state, run, now)
+            }
+        }
+        Says::Present { .. } => return Err(refused(&"it belongs to a request")),
         Says::Unknown { scope } => {
             let scope: Scope = cast.scope(scope);
             let body = Bytes(wire::cbor::to_vec(attested));
@@ -174,4 +242,24 @@ pub(super) fn accept(
         Err(HomeError::Store(fault)) => panic!("memory does not fail: {fault}"),
         Err(error) => Err(refused(&error)),
     }
+}
+
+/// Collapses the denies of a pair if that one was one too many; says whether it did.
+fn collapse(
+    cast: &Cast,
+    store: &mut MemoryStore,
+    home: NodeId,
+    id: PaperId,
+    most: usize,
+    run: &Run,
+    now: Now,
+) -> bool {
+    let Paper { pair, says: Says::Deny { .. }, .. } = cast.paper(id) else { return false };
+    let state = store.pair(&cast.subject(*pair)).expect("memory does not fail");
+    let due = collapse_beyond(&state, most, now.wall);
+    let listed = due.and_then(|due| cast.collapse(home, *pair, &state, due, now.wall));
+    let Some(listed) = listed else { return false };
+    let mut machine = home_channel(store, cast, &cast.channel(home, *pair));
+    machine.accept_collapse(store, &listed, run, now).expect("memory does not fail");
+    true
 }
