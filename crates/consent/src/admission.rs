@@ -438,7 +438,8 @@ impl AdmittedMove {
         let removed = pair.home.as_ref() == Some(&moving.from)
             && pair.epoch.checked_add(1) == Some(moving.epoch)
             && !trust.is_municipality(&moving.from);
-        if moving.to != channel.home || !(let_go || removed) {
+        let counts = let_go || removed || !Guard::OldHomeLetsGoFirst.holds();
+        if moving.to != channel.home || !counts {
             return Err(AdmissionError::NotEntitled);
         }
         Self::admit(signed, submission, pair, trust, at)

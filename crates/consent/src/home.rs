@@ -506,8 +506,10 @@ pub fn in_force(entry: &HomeEntry, channel: &HomeChannel, run: &Run, now: Now) -
 /// What `home` may say of an entry's force for this pair. Where the source releases under another home's
 /// leases, or, since the pair moved, may still do so, only the source's own word counts.
 pub fn in_force_for(pair: &PairState, home: &OrganisationId, status: InForce) -> InForce {
+    let moves =
+        (pair.has_moved() || !pair.is_home(home)) && Guard::MovedPairsAwaitTheSource.holds();
     match status {
-        InForce::LeasesLapsed(_) if pair.has_moved() || !pair.is_home(home) => InForce::Accepted,
+        InForce::LeasesLapsed(_) if moves => InForce::Accepted,
         status => status,
     }
 }
@@ -515,7 +517,12 @@ pub fn in_force_for(pair: &PairState, home: &OrganisationId, status: InForce) ->
 /// The denies to collapse now, sorted: those that no standing permit names, once they are more than
 /// [`limits::DENIES`]. Only for the pair's home.
 pub fn collapse_due(pair: &PairState, at: Timestamp) -> Option<Vec<DecisionId>> {
-    if pair.denies.len() <= limits::DENIES {
+    collapse_beyond(pair, limits::DENIES, at)
+}
+
+/// The same beyond so many denies: for the model, whose citizens sign few.
+pub fn collapse_beyond(pair: &PairState, most: usize, at: Timestamp) -> Option<Vec<DecisionId>> {
+    if pair.denies.len() <= most {
         return None;
     }
     let stands = |id: &DecisionId, permit: &StandingPermit| {
@@ -530,7 +537,7 @@ pub fn collapse_due(pair: &PairState, at: Timestamp) -> Option<Vec<DecisionId>> 
         })
         .collect();
     let unnamed: Vec<_> = pair.denies.keys().filter(|id| !named.contains(id)).copied().collect();
-    let due = unnamed.len() > limits::DENIES;
+    let due = unnamed.len() > most;
     due.then(|| unnamed.into_iter().take(limits::COLLAPSED).collect())
 }
 

@@ -121,7 +121,10 @@ impl Reopened<'_> {
     pub fn names(&self, id: &DecisionId, deny: &StandingDeny) -> bool {
         self.denies.contains(id)
             || deny.key.as_ref().is_some_and(|key| self.ended_keys.contains(key))
-            || self.collapsed.iter().any(|ids| ids.contains(id))
+            || self
+                .collapsed
+                .iter()
+                .any(|ids| ids.contains(id) || !Guard::CollapseListsExactIds.holds())
     }
 }
 
@@ -231,7 +234,9 @@ impl PairState {
 
     pub(crate) fn collapse(&mut self, ids: BTreeSet<DecisionId>) {
         for id in &ids {
-            if let Some(deny) = self.denies.remove(id) {
+            if let Some(deny) = self.denies.remove(id)
+                && Guard::CollapsedDeniesStand.holds()
+            {
                 self.fold(*id, deny);
             }
         }

@@ -331,7 +331,9 @@ fn has_to_wait(channel: &ChannelId, pair: &PairState, entry: &Entry, trust: &Tru
             | EntryKind::MOVE_END
             | EntryKind::COLLAPSE
     );
+    let waits = waits || (entry.kind == EntryKind::DENY && !Guard::DeniesNeverWait.holds());
     waits
+        && Guard::OldHomeLetsGoFirst.holds()
         && pair.home.as_ref() != Some(&channel.home)
         && (pair.waiting.contains_key(&channel.home) || claim(channel, entry, trust).is_some())
 }
