@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use evidence::map::{MapNode, NodeKey};
-use wire::{DecisionId, OrganisationId, ServiceId, ServiceName, channel::Entry, consent::Attested};
+use wire::{DecisionId, ServiceId, ServiceName, channel::Entry, consent::Attested};
 
 use crate::{
     evaluate::{UseCount, UseView},
