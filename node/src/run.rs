@@ -355,8 +355,7 @@ fn desk(
         .collect::<Result<Vec<_>, _>>()?;
     let roots = JpkiRoots::new(roots, trust.testnet())
         .map_err(|error| StartError::Jpki(error.to_string()))?;
-    let passphrase = Passphrase::load(config.passphrase_file.as_deref())?;
-    let secret = keys::number_secret(number_key, &passphrase)?;
+    let secret = key_store.shared_number_secret(number_key)?;
     let number_function =
         SingleKeyFunction::from_seed(&secret, b"mebuku/number-key/1", trust.testnet())
             .map_err(|error| StartError::Number(error.to_string()))?;
