@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
+use axum::serve::ListenerExt;
 use evidence::{log::CheckpointPolicy, note::log_origin};
 use identity::{JpkiRoots, Registrar, number::SingleKeyFunction};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
@@ -314,6 +315,12 @@ async fn listen(address: SocketAddr) -> Result<(SocketAddr, TcpListener), StartE
 
 fn serve(listener: TcpListener, router: axum::Router) -> JoinHandle<()> {
     tokio::spawn(async move {
+    // An answer in two packets must not wait for the acknowledgement of the first.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "an http connection keeps Nagle's delay");
+        }
+    });
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "an http face stopped");
         }

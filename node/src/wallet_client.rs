@@ -11,10 +11,6 @@ use axum::{
     http::{self, Method, StatusCode, Uri, header},
 };
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wire::{
     CborError, Hash, Signed,
@@ -27,6 +23,8 @@ use wire::{
     membership::{NodeIdentity, TrustFile},
     notice::PairHistory,
 };
+
+use crate::http_client::{self, HttpClient};
 
 /// Largest answer that is one object or a handful, in bytes.
 const SMALL: usize = 256 * 1024;
@@ -102,7 +100,7 @@ pub struct KeyReply {
 pub struct WalletClient {
     /// Without a slash at the end.
     base: String,
-    http: Client<HttpConnector, Full<Bytes>>,
+    http: HttpClient,
     timeout: Duration,
 }
 
@@ -112,7 +110,7 @@ impl WalletClient {
         check_url(url)?;
         Ok(Self {
             base: url.trim_end_matches('/').to_owned(),
-            http: Client::builder(TokioExecutor::new()).build_http(),
+            http: http_client::client(),
             timeout: TIMEOUT,
         })
     }
