@@ -26,6 +26,7 @@ use wire::{
     consent::Attested,
 };
 
+use super::register::log_accepted;
 use crate::{
     channel_store::{HomeChannelEntries, HomeChannelStore, channel_key, store_fault, subject_key},
     context::{Context, Fault},
@@ -123,7 +124,7 @@ impl Outboxes {
             let now = self.context.now();
             match pushed {
                 Ok(more) => outbox.pusher().acknowledged(more, now),
-                Err(Fault::Stopping) => return,
+                Err(Fault::Stopping | Fault::NotServing(_)) => return,
                 Err(fault) => {
                     tracing::debug!(source = %channel.source, %fault, "push failed, trying again");
                     self.context.metrics.push_failures.inc();
@@ -316,7 +317,7 @@ async fn take_deny(
             let mut store = HomeChannelStore { tx, channel: id.clone() };
             let accepted = home.accept_decision(&mut store, &admitted, &run, now)?;
             if !accepted.known {
-                tx.log(&evidence_log::accepted(&id, &accepted.entry, now.wall));
+                log_accepted(store.tx, &id, &accepted.entry);
             }
             Ok::<_, HomeError>(())
         })
