@@ -199,6 +199,7 @@ impl Node {
 
         let provider = provider::router(provider::Provider {
             context: Arc::clone(&context),
+            home: home.clone(),
             source: source.clone(),
             recipient,
             api_keys: Arc::new(api_keys),
@@ -314,13 +315,13 @@ async fn listen(address: SocketAddr) -> Result<(SocketAddr, TcpListener), StartE
 }
 
 fn serve(listener: TcpListener, router: axum::Router) -> JoinHandle<()> {
-    tokio::spawn(async move {
     // An answer in two packets must not wait for the acknowledgement of the first.
     let listener = listener.tap_io(|connection| {
         if let Err(error) = connection.set_nodelay(true) {
             tracing::debug!(%error, "an http connection keeps Nagle's delay");
         }
     });
+    tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "an http face stopped");
         }
