@@ -2,7 +2,7 @@
 //! writes lands in one atomic batch with the evidence of it.
 
 use consent::{
-    ChannelStore, DenyKey, HomeEntry, PairState, PairThread, StoreFault, UseCount,
+    ChannelStore, DenyKey, HomeEntries, HomeEntry, PairState, PairThread, StoreFault, UseCount,
     home::HomeChannel,
     source::SourceChannel,
     store::{HomeStore, SourceStore},
@@ -122,13 +122,35 @@ channel_store!(SourceChannelStore, SOURCE, |channel: &ChannelId, subject: &Servi
     source_pair_key(&channel.source, subject)
 });
 
+/// One channel's entries at its home, as they are durable.
+pub struct HomeChannelEntries<'r, R: ?Sized> {
+    pub read: &'r R,
+    pub channel: ChannelId,
+}
+
+fn home_entry(
+    read: &(impl Read + ?Sized),
+    channel: &ChannelId,
+    seq: u64,
+) -> Result<Option<HomeEntry>, StoreFault> {
+    read.read(Column::HomeEntries, &entry_key(channel, seq)).map_err(store_fault)
+}
+
+impl<R: Read + ?Sized> HomeEntries for HomeChannelEntries<'_, R> {
+    fn entry(&self, seq: u64) -> Result<Option<HomeEntry>, StoreFault> {
+        home_entry(self.read, &self.channel, seq)
+    }
+}
+
+impl HomeEntries for HomeChannelStore<'_, '_> {
+    fn entry(&self, seq: u64) -> Result<Option<HomeEntry>, StoreFault> {
+        home_entry(&*self.tx, &self.channel, seq)
+    }
+}
+
 impl HomeStore for HomeChannelStore<'_, '_> {
     fn put_channel(&mut self, channel: &HomeChannel) {
         self.tx.write(Column::HomeChannels, channel_key(channel.id()), channel);
-    }
-
-    fn entry(&self, seq: u64) -> Result<Option<HomeEntry>, StoreFault> {
-        self.tx.read(Column::HomeEntries, &entry_key(&self.channel, seq)).map_err(store_fault)
     }
 
     fn put_entry(&mut self, entry: &HomeEntry) {

@@ -4,7 +4,7 @@
 use consent::{HomeEntry, source::AppliedEntry};
 use evidence::record::{
     AttemptRefused, CertificateIssued, EntryAccepted, EntryApplied, LongestGrant, NodeStarted,
-    Record, RecordStored, Refusal, Release,
+    OperatorAction, Record, RecordStored, Refusal, Release,
 };
 use exchange::Authentic;
 use serde::Serialize;
@@ -105,6 +105,17 @@ pub fn refusal(request: &Authentic, pair: Option<Pair>, reason: &str, at: Timest
     Record::new(&body, at)
 }
 
+/// A person did something by hand. `object`: the id of what was signed for it, if anything was.
+pub fn operator_action(
+    operator: &str,
+    action: &'static str,
+    object: Option<Hash>,
+    at: Timestamp,
+) -> Record {
+    let (operator, action) = (operator.to_owned(), action.to_owned());
+    Record::new(&OperatorAction { operator, action, object }, at)
+}
+
 pub fn node_started(descriptor: Hash, log_size: u64, at: Timestamp) -> Record {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     Record::new(&NodeStarted { version, descriptor: Some(descriptor), log_size }, at)
@@ -120,6 +131,9 @@ pub struct LogView {
     pub request: Option<Nonce>,
     /// Why something was refused.
     pub reason: Option<String>,
+    /// What a person did by hand, and who it was.
+    pub action: Option<String>,
+    pub operator: Option<String>,
 }
 
 /// Most entries in one page.
@@ -135,6 +149,7 @@ pub fn page(read: &(impl Read + ?Sized), from: u64) -> Result<Vec<LogView>, Stor
         let release = record.body::<Release>().ok();
         let refusal = record.body::<Refusal>().ok();
         let attempt = record.body::<AttemptRefused>().ok();
+        let by_hand = record.body::<OperatorAction>().ok();
         views.push(LogView {
             index,
             kind: record.kind.to_string(),
@@ -143,6 +158,8 @@ pub fn page(read: &(impl Read + ?Sized), from: u64) -> Result<Vec<LogView>, Stor
                 .map(|release| release.request_nonce)
                 .or(refusal.as_ref().map(|refusal| refusal.request_nonce)),
             reason: refusal.map(|refusal| refusal.reason).or(attempt.map(|attempt| attempt.reason)),
+            action: by_hand.as_ref().map(|by_hand| by_hand.action.clone()),
+            operator: by_hand.map(|by_hand| by_hand.operator),
         });
     }
     Ok(views)

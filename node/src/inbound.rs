@@ -32,9 +32,6 @@ pub struct Roles {
 
 impl Roles {
     async fn channel(&self, from: &Member, message: &[u8]) -> ChannelReply {
-        if self.context.serving().is_err() {
-            return ChannelReply::Refused(ChannelRefusal::Unavailable);
-        }
         let message = match cbor::from_slice::<ChannelRequest>(message) {
             Ok(message) => message,
             Err(_) => return ChannelReply::Refused(ChannelRefusal::Malformed),
@@ -66,9 +63,6 @@ impl Roles {
     }
 
     async fn exchange(&self, from: &Member, message: &[u8]) -> ExchangeReply {
-        if self.context.serving().is_err() {
-            return ExchangeReply::Rejected(Rejection::Unavailable);
-        }
         let Some(source) = &self.source else {
             return ExchangeReply::Rejected(Rejection::UnknownService);
         };
@@ -88,9 +82,20 @@ impl Inbound for Roles {
     ) -> BoxFuture<'static, Option<Vec<u8>>> {
         let roles = self.clone();
         Box::pin(async move {
+            let context = &roles.context;
+            // A lease or a release that was under way when this node was found to be put back stays
+            // here: this is the last look before the first byte leaves.
             Some(match protocol {
-                Protocol::Channel => cbor::to_vec(&roles.channel(&from, &message).await),
-                Protocol::Exchange => cbor::to_vec(&roles.exchange(&from, &message).await),
+                Protocol::Channel => {
+                    let reply = context.while_serving(roles.channel(&from, &message)).await;
+                    let unavailable = ChannelReply::Refused(ChannelRefusal::Unavailable);
+                    cbor::to_vec(&reply.unwrap_or(unavailable))
+                }
+                Protocol::Exchange => {
+                    let reply = context.while_serving(roles.exchange(&from, &message)).await;
+                    let unavailable = ExchangeReply::Rejected(Rejection::Unavailable);
+                    cbor::to_vec(&reply.unwrap_or(unavailable))
+                }
                 Protocol::Witness => cbor::to_vec(&roles.witness(&from, &message).await),
             })
         })

@@ -20,6 +20,7 @@ pub mod courier;
 pub mod entropy;
 pub mod evidence_log;
 pub mod home;
+mod http_client;
 pub mod inbound;
 pub mod keys;
 pub mod metrics;

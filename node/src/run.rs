@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
+use axum::serve::ListenerExt;
 use evidence::{log::CheckpointPolicy, note::log_origin};
 use identity::{JpkiRoots, Registrar, number::SingleKeyFunction};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
@@ -205,6 +206,7 @@ impl Node {
 
         let provider = provider::router(provider::Provider {
             context: Arc::clone(&context),
+            home: home.clone(),
             source: source.clone(),
             recipient,
             api_keys: Arc::new(api_keys),
@@ -324,6 +326,12 @@ async fn listen(address: SocketAddr) -> Result<(SocketAddr, TcpListener), StartE
 }
 
 fn serve(listener: TcpListener, router: axum::Router) -> JoinHandle<()> {
+    // An answer in two packets must not wait for the acknowledgement of the first.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "an http connection keeps Nagle's delay");
+        }
+    });
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "an http face stopped");
@@ -383,8 +391,7 @@ fn desk(
         .collect::<Result<Vec<_>, _>>()?;
     let roots = JpkiRoots::new(roots, trust.testnet())
         .map_err(|error| StartError::Jpki(error.to_string()))?;
-    let passphrase = Passphrase::load(config.passphrase_file.as_deref())?;
-    let secret = keys::number_secret(number_key, &passphrase)?;
+    let secret = key_store.shared_number_secret(number_key)?;
     let number_function =
         SingleKeyFunction::from_seed(&secret, b"mebuku/number-key/1", trust.testnet())
             .map_err(|error| StartError::Number(error.to_string()))?;

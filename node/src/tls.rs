@@ -190,6 +190,15 @@ impl TlsRoots {
     }
 }
 
+/// For whoever speaks plain http only.
+pub fn trusting_nobody() -> ClientConfig {
+    ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("aws-lc-rs speaks TLS 1.3 and 1.2")
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth()
+}
+
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }

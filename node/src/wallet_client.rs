@@ -11,11 +11,6 @@ use axum::{
     http::{self, Method, StatusCode, Uri, header},
 };
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wire::{
     CborError, Hash, Signed,
@@ -29,7 +24,10 @@ use wire::{
     notice::PairHistory,
 };
 
-use crate::tls::{TlsError, TlsRoots};
+use crate::{
+    http_client::{self, HttpClient},
+    tls::{self, TlsError, TlsRoots},
+};
 
 /// Largest answer that is one object or a handful, in bytes.
 const SMALL: usize = 256 * 1024;
@@ -107,14 +105,8 @@ pub struct KeyReply {
 pub struct WalletClient {
     /// Without a slash at the end.
     base: String,
-    http: Http,
+    http: HttpClient,
     timeout: Duration,
-}
-
-#[derive(Debug, Clone)]
-enum Http {
-    Plain(Client<HttpConnector, Full<Bytes>>),
-    Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
 }
 
 impl WalletClient {
@@ -126,18 +118,12 @@ impl WalletClient {
 
     /// The same, with other authorities.
     pub fn trusting(url: &str, roots: &TlsRoots) -> Result<Self, ClientError> {
-        let client = Client::builder(TokioExecutor::new());
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        let http = match check_url(url)? {
-            Scheme::Plain => Http::Plain(client.build(connector)),
-            Scheme::Tls => {
-                connector.enforce_http(false);
-                let tls = HttpsConnectorBuilder::new().with_tls_config(roots.client()?);
-                Http::Tls(client.build(tls.https_only().enable_http1().wrap_connector(connector)))
-            }
+        let tls = match check_url(url)? {
+            Scheme::Plain => tls::trusting_nobody(),
+            Scheme::Tls => roots.client()?,
         };
-        Ok(Self { base: url.trim_end_matches('/').to_owned(), http, timeout: TIMEOUT })
+        let (base, http) = (url.trim_end_matches('/').to_owned(), http_client::client(tls));
+        Ok(Self { base, http, timeout: TIMEOUT })
     }
 
     /// The same client with another limit on how long one call may take.
@@ -278,11 +264,7 @@ impl WalletClient {
             .body(Full::new(Bytes::from(body)))
             .map_err(|_| ClientError::BadUrl(url))?;
         let exchange = async {
-            let response = match &self.http {
-                Http::Plain(http) => http.request(request).await,
-                Http::Tls(https) => https.request(request).await,
-            };
-            let response = response.map_err(ClientError::Unreachable)?;
+            let response = self.http.request(request).await.map_err(ClientError::Unreachable)?;
             let (head, body) = response.into_parts();
             let body = Limited::new(body, limit).collect().await.map_err(|error| {
                 if error.is::<LengthLimitError>() {

@@ -15,7 +15,7 @@ use wallet::{DenyDraft, NoticeText, PermitDraft, RegisterView, Wallet};
 use wire::{
     Bytes, DecisionId, KeyHash, NetworkId, Nonce, PublicKey, ServiceName, SignError,
     SignatureBytes, Signed, Signer, Timestamp,
-    citizen::{DecisionReply, InForce, PairRegister},
+    citizen::{Challenge, DecisionReply, InForce, PairRegister},
     consent::{Attested, Decision, Items, Onward, PurposeScope, Recipient, Reopen, Uses},
     ids::Pair,
 };
@@ -69,6 +69,16 @@ impl Citizen {
 
     /// Enrols with a card at a city.
     pub async fn enrol_at(network: &Network, card: &str, city: &str) -> anyhow::Result<Self> {
+        Self::enrol_with(network, card, city, None).await
+    }
+
+    /// The same with a challenge that an officer opened: on the phone of who acts for the citizen.
+    pub async fn enrol_with(
+        network: &Network,
+        card: &str,
+        city: &str,
+        challenge: Option<Challenge>,
+    ) -> anyhow::Result<Self> {
         let city = network.node(city);
         let home = WalletClient::new(&city.public_url())?;
         let trust = Trust::open(&home.trust().await?, &network.id, now())?;
@@ -77,7 +87,11 @@ impl Citizen {
             wallet::Home { organisation: city.participant.organisation(), url: city.public_url() },
         );
         let (id_key, card) = (PhoneKey::generate()?, network.card(card)?);
-        let draft = wallet.enrolment(home.challenge().await?, id_key.public_key(), now())?;
+        let challenge = match challenge {
+            Some(challenge) => challenge,
+            None => home.challenge().await?,
+        };
+        let draft = wallet.enrolment(challenge, id_key.public_key(), now())?;
         let signature = card.sign(&draft.card_message())?;
         let enrolment = draft.with_card(card.certificate().to_vec(), signature).sign(&id_key)?;
         let reply = home.enrol(&enrolment).await?;
@@ -231,6 +245,13 @@ impl Citizen {
     pub async fn register(&self, source: &ServiceName) -> anyhow::Result<RegisterView> {
         let register = self.pair_register(source).await?;
         Ok(self.wallet.read_register(source, &register, &self.trust, now())?)
+    }
+
+    /// Takes over what the register says of this phone's key.
+    pub async fn learn(&mut self, source: &ServiceName) -> anyhow::Result<()> {
+        let view = self.register(source).await?;
+        self.wallet.note_register(source, &view);
+        Ok(())
     }
 
     /// Waits until the wallet is told that the source is bound by everything handed in so far.

@@ -21,7 +21,7 @@ use crate::{
     guard::Guard,
     lease::{Moment, Run, lapse_ms},
     pair::{KeyStanding, PairState, StandingPermit},
-    store::{ChannelStore, HomeEntry, HomeStore, StoreFault},
+    store::{ChannelStore, HomeEntries, HomeEntry, HomeStore, StoreFault},
 };
 
 /// The state of a channel at its home, besides its entries, pairs and map.
@@ -314,7 +314,7 @@ impl HomeChannel {
     /// The next entries after a position, if it lies in this channel's history.
     pub fn batch_after(
         &self,
-        store: &dyn HomeStore,
+        store: &dyn HomeEntries,
         applied: &Position,
     ) -> Result<Batch, HomeError> {
         self.batch_of(store, applied, limits::ENTRIES)
@@ -323,7 +323,7 @@ impl HomeChannel {
     /// The same with at most so many entries: for the model, whose channels are short.
     pub fn batch_of(
         &self,
-        store: &dyn HomeStore,
+        store: &dyn HomeEntries,
         applied: &Position,
         most: usize,
     ) -> Result<Batch, HomeError> {
@@ -384,7 +384,7 @@ impl HomeChannel {
         self.append_entry(store, entry, None, run, now)
     }
 
-    fn head_at(&self, store: &dyn HomeStore, length: u64) -> Result<ChannelHead, HomeError> {
+    fn head_at(&self, store: &dyn HomeEntries, length: u64) -> Result<ChannelHead, HomeError> {
         if length == self.head.position.length {
             return Ok(self.head);
         }
@@ -397,7 +397,7 @@ impl HomeChannel {
         }
     }
 
-    fn row(&self, store: &dyn HomeStore, seq: u64) -> Result<HomeEntry, HomeError> {
+    fn row(&self, store: &dyn HomeEntries, seq: u64) -> Result<HomeEntry, HomeError> {
         store
             .entry(seq)?
             .ok_or_else(|| StoreFault(format!("entry {seq} of a channel is missing")).into())

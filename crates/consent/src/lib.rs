@@ -38,5 +38,5 @@ pub use lease::{Moment, Run};
 pub use pair::PairState;
 pub use pull::Puller;
 pub use push::Pusher;
-pub use store::{ChannelStore, DenyKey, HomeEntry, PairThread, StoreFault};
+pub use store::{ChannelStore, DenyKey, HomeEntries, HomeEntry, PairThread, StoreFault};
 pub use vocabulary::Vocabulary;

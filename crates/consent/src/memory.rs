@@ -10,7 +10,10 @@ use crate::{
     home::HomeChannel,
     pair::PairState,
     source::SourceChannel,
-    store::{ChannelStore, DenyKey, HomeEntry, HomeStore, PairThread, SourceStore, StoreFault},
+    store::{
+        ChannelStore, DenyKey, HomeEntries, HomeEntry, HomeStore, PairThread, SourceStore,
+        StoreFault,
+    },
 };
 
 /// What one channel keeps at one end.
@@ -54,13 +57,15 @@ impl ChannelStore for MemoryStore {
     }
 }
 
+impl HomeEntries for MemoryStore {
+    fn entry(&self, seq: u64) -> Result<Option<HomeEntry>, StoreFault> {
+        Ok(usize::try_from(seq).ok().and_then(|seq| self.home_entries.get(seq)).cloned())
+    }
+}
+
 impl HomeStore for MemoryStore {
     fn put_channel(&mut self, channel: &HomeChannel) {
         self.home_channel = Some(channel.clone());
-    }
-
-    fn entry(&self, seq: u64) -> Result<Option<HomeEntry>, StoreFault> {
-        Ok(usize::try_from(seq).ok().and_then(|seq| self.home_entries.get(seq)).cloned())
     }
 
     fn put_entry(&mut self, entry: &HomeEntry) {

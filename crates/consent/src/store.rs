@@ -78,10 +78,14 @@ pub trait ChannelStore {
     fn put_map_node(&mut self, key: &NodeKey, node: &MapNode);
 }
 
-/// What only a home keeps of a channel.
-pub trait HomeStore: ChannelStore {
-    fn put_channel(&mut self, channel: &HomeChannel);
+/// A channel's entries at its home: all that a push needs.
+pub trait HomeEntries {
     fn entry(&self, seq: u64) -> Result<Option<HomeEntry>, StoreFault>;
+}
+
+/// What only a home keeps of a channel.
+pub trait HomeStore: ChannelStore + HomeEntries {
+    fn put_channel(&mut self, channel: &HomeChannel);
     fn put_entry(&mut self, entry: &HomeEntry);
 }
 

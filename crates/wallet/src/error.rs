@@ -81,6 +81,11 @@ pub enum DraftFault {
         "the permit would outlast its certificate, which ends at {} s after 1970", .0.as_secs()
     )]
     OutlivesCertificate(Timestamp),
+    #[error(
+        "the permit would outlast the time for which its key was begun, which ends at {} s after 1970",
+        .0.as_secs()
+    )]
+    OutlivesKey(Timestamp),
     #[error("uses per period need a count of at least 1 and a period of at least 1 s")]
     Uses,
     #[error("the window of the data must end after it begins")]

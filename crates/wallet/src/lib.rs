@@ -35,7 +35,7 @@ pub use enrolment::EnrolmentDraft;
 pub use error::WalletError;
 pub use history::HistoryView;
 pub use register::{RegisterContent, RegisterRow, RegisterView};
-pub use state::{Home, IdKey, ServiceKey, ShownNotice, Wallet};
+pub use state::{Acting, Home, IdKey, ServiceKey, ShownNotice, Wallet};
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

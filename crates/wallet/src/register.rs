@@ -185,8 +185,8 @@ impl Wallet {
 
     /// Takes over from a register what it says of this wallet's own key.
     pub fn note_register(&mut self, source: &ServiceName, view: &RegisterView) {
-        for key in view.pair.keys.keys() {
-            self.note_begun(source, key);
+        for (key, begun) in &view.pair.keys {
+            self.note_begun(source, key, begun);
         }
     }
 

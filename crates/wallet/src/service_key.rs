@@ -70,7 +70,7 @@ impl Wallet {
             _ => return Err(WalletError::OtherSubject),
         }
         let not_after = verified.not_after();
-        let own = ServiceKey { key: *key, subject, chain, not_after, begun };
+        let own = ServiceKey { key: *key, subject, chain, not_after, begun, acting: None };
         self.set_service(service.clone(), own);
         Ok(begun)
     }

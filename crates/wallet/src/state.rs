@@ -1,10 +1,14 @@
 use std::{collections::BTreeMap, fmt};
 
+use consent::pair::PairKey;
 use identity::{Number, Y};
 use serde::{Deserialize, Serialize};
 use wire::{
     DecisionId, Hash, KeyHash, Message, NetworkId, OrganisationId, PublicKey, ServiceId,
-    ServiceName, Signed, Timestamp, cbor, cbor::Bytes, consent::Attested, ids::Pair,
+    ServiceName, Signed, Timestamp, cbor,
+    cbor::Bytes,
+    consent::{Attested, ExpressedBy},
+    ids::Pair,
 };
 
 use crate::WalletError;
@@ -62,6 +66,26 @@ pub struct ServiceKey {
     pub not_after: Timestamp,
     /// Whether the pair's channel begins the key: until then it may deny, but not permit.
     pub begun: bool,
+    /// Set once the register says that it was begun for somebody who acts for the citizen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acting: Option<Acting>,
+}
+
+/// Who holds this phone: not the citizen, but who acts for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Acting {
+    /// Guardian or proxy.
+    pub basis: ExpressedBy,
+    /// First moment at which the key's permits no longer hold: a ward's majority, say.
+    pub until: Timestamp,
+}
+
+impl ServiceKey {
+    /// Who expresses what this key signs.
+    pub fn expressed_by(&self) -> ExpressedBy {
+        self.acting.map_or(ExpressedBy::Oneself, |acting| acting.basis)
+    }
 }
 
 /// A notice as the citizen saw it before signing.
@@ -215,11 +239,14 @@ impl Wallet {
         self.links.entry(source).or_default().insert(recipient, link);
     }
 
-    pub(crate) fn note_begun(&mut self, service: &ServiceName, key: &KeyHash) {
+    /// `begun`: what the register says of a key.
+    pub(crate) fn note_begun(&mut self, service: &ServiceName, key: &KeyHash, begun: &PairKey) {
         if let Some(own) = self.services.get_mut(service)
             && own.key.key_hash() == *key
         {
             own.begun = true;
+            let PairKey { basis, until, .. } = *begun;
+            own.acting = (basis != ExpressedBy::Oneself).then_some(Acting { basis, until });
         }
     }
 

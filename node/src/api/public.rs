@@ -90,8 +90,7 @@ async fn require_serving(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    public.context.serving()?;
-    Ok(next.run(request).await)
+    Ok(public.context.while_serving(next.run(request)).await?)
 }
 
 async fn health(State(public): State<Public>) -> Result<&'static str, Problem> {

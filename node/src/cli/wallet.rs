@@ -97,7 +97,9 @@ async fn execute(
     let mut session = Session { directory, wallet, keys, roots, clock, entropy };
     match args.command {
         WalletCommand::Create { .. } => unreachable!("handled above"),
-        WalletCommand::Enrol { card } => session.enrol(card.as_deref()).await,
+        WalletCommand::Enrol { card, challenge } => {
+            session.enrol(card.as_deref(), challenge.as_deref()).await
+        }
         WalletCommand::Service { service } => session.certify_service_key(&service).await,
         WalletCommand::Link { source, recipient } => session.fetch_link(&source, &recipient).await,
         WalletCommand::Permit(args) => session.permit(&args).await,

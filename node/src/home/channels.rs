@@ -12,8 +12,8 @@ use std::{
 use consent::{
     Pusher, Run,
     admission::ReadDecision,
-    home::{HomeChannel, HomeError},
-    store::HomeStore,
+    home::{Batch, HomeChannel, HomeError},
+    store::HomeEntries,
 };
 use tokio::sync::Notify;
 use trust::member::Member;
@@ -27,23 +27,23 @@ use wire::{
     limits,
 };
 
-use super::Home;
+use super::{Home, register::log_accepted};
 use crate::{
-    channel_store::{HomeChannelStore, channel_key, store_fault},
+    channel_store::{HomeChannelEntries, HomeChannelStore, channel_key, store_fault},
     context::{Context, Fault},
     evidence_log,
     net::Protocol,
-    store::{Column, Scan, Transaction, TypedRead},
+    store::{Column, Read, Scan, TypedRead},
 };
 
 /// Loads a channel, new if it was never used.
 pub fn load_channel(
-    tx: &Transaction<'_>,
+    read: &(impl Read + ?Sized),
     network: &NetworkId,
     channel: &ChannelId,
 ) -> Result<HomeChannel, consent::StoreFault> {
     let stored: Option<HomeChannel> =
-        tx.read(Column::HomeChannels, &channel_key(channel)).map_err(store_fault)?;
+        read.read(Column::HomeChannels, &channel_key(channel)).map_err(store_fault)?;
     Ok(stored.unwrap_or_else(|| HomeChannel::new(network, channel.clone())))
 }
 
@@ -125,7 +125,7 @@ impl Outboxes {
             let now = self.context.now();
             match pushed {
                 Ok((newly, more)) => outbox.pusher().acknowledged(newly, more, now),
-                Err(Fault::Stopping) => return,
+                Err(Fault::Stopping | Fault::NotServing(_)) => return,
                 Err(fault) => {
                     tracing::debug!(source = %channel.source, %fault, "push failed, trying again");
                     self.context.metrics.push_failures.inc();
@@ -139,15 +139,9 @@ impl Outboxes {
     async fn push_once(&self, channel: &ChannelId) -> Result<(u64, bool), Fault> {
         let context = &self.context;
         let network = *context.live_trust()?.network();
-        let id = channel.clone();
-        let batch = context
-            .commit(move |tx| {
-                let home = load_channel(tx, &network, &id)?;
-                let store = HomeChannelStore { tx, channel: id };
-                let start = acknowledged_position(&home, &store, &network)?;
-                home.batch_after(&store, &start)
-            })
-            .await?;
+        // What is owed is durable, and only this task says that it was taken: no turn at the commit
+        // point, where a batch may just be syncing.
+        let batch = owed(&*context.committer.read(), &network, channel);
         let batch = match batch {
             Ok(batch) if batch.entries.is_empty() => return Ok((0, false)),
             Ok(batch) => batch,
@@ -191,19 +185,22 @@ impl Outboxes {
     }
 }
 
-/// The position that the source last acknowledged.
-fn acknowledged_position(
-    home: &HomeChannel,
-    store: &HomeChannelStore<'_, '_>,
+/// The next batch after what the source last acknowledged.
+fn owed(
+    read: &(impl Read + ?Sized),
     network: &NetworkId,
-) -> Result<Position, HomeError> {
-    match home.acknowledged().checked_sub(1) {
-        None => Ok(Position::start(network, home.id())),
-        Some(last) => match store.entry(last)? {
-            Some(row) => Ok(row.head.position),
-            None => Err(consent::StoreFault(format!("entry {last} is missing")).into()),
+    channel: &ChannelId,
+) -> Result<Batch, HomeError> {
+    let home = load_channel(read, network, channel)?;
+    let entries = HomeChannelEntries { read, channel: channel.clone() };
+    let acknowledged = match home.acknowledged().checked_sub(1) {
+        None => Position::start(network, channel),
+        Some(last) => match entries.entry(last)? {
+            Some(row) => row.head.position,
+            None => return Err(consent::StoreFault(format!("entry {last} is missing")).into()),
         },
-    }
+    };
+    home.batch_after(&entries, &acknowledged)
 }
 
 impl Home {
@@ -329,7 +326,7 @@ impl Home {
                 let mut store = HomeChannelStore { tx, channel: id.clone() };
                 let accepted = home.accept_decision(&mut store, &admitted, &run, now)?;
                 if !accepted.known {
-                    tx.log(&evidence_log::accepted(&id, &accepted.entry, now.wall));
+                    log_accepted(store.tx, &id, &accepted.entry);
                 }
                 Ok::<_, HomeError>(())
             })

@@ -3,6 +3,7 @@
 
 pub mod asking;
 pub mod channels;
+pub mod desk;
 mod effect;
 pub mod enrolment;
 pub mod notices;

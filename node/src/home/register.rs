@@ -58,12 +58,6 @@ pub(super) struct SignedQuery {
     pub id: wire::Hash,
 }
 
-/// What was accepted, and where the evidence log says so; `None` if that was before.
-pub(super) struct Placed {
-    pub(super) accepted: Accepted,
-    log_index: Option<u64>,
-}
-
 impl From<HomeError> for SubmissionError {
     fn from(error: HomeError) -> Self {
         match error {
@@ -197,26 +191,16 @@ impl Home {
         if let Ok(begin) = Signed::<KeyBegin>::decode(&submission.object, trust.network()) {
             let pair = begin.unverified().pair.clone();
             let channel = self.channel(&pair);
-            return match self.accept_begin(pair, submission).await {
+            return match self.accept_begin(pair, submission, |_| {}).await {
                 Ok(accepted) => self.reply(&channel, &accepted).await,
                 Err(error) => self.refuse(MessageType::KeyBegin, begin.id(), error).await,
             };
         }
         let end = Signed::<KeyEnd>::decode(&submission.object, trust.network())
             .map_err(|_| SubmissionError::Malformed("neither a key-begin nor a key-end"))?;
-        let channel = self.channel(&end.unverified().pair);
-        let (id, subject) = (channel.clone(), end.unverified().pair.subject);
-        let accepted = self
-            .accept(channel.clone(), move |home, store, run, now| {
-                let pair = store.pair(&subject).map_err(HomeError::from)?;
-                let end = AdmittedKeyEnd::admit(&submission, &id, &pair, &trust, now.wall)?;
-                let accepted = home.accept_key_end(store, &end, run, now)?;
-                let KeyEnd { pair, key, .. } = end.end();
-                status::revoke_ended(store.tx, pair, key, now.wall).map_err(Fault::from)?;
-                Ok(accepted)
-            })
-            .await;
-        match accepted {
+        let pair = end.unverified().pair.clone();
+        let channel = self.channel(&pair);
+        match self.accept_end(pair, submission, |_| {}).await {
             Ok(accepted) => self.reply(&channel, &accepted).await,
             Err(error) => self.refuse(MessageType::KeyEnd, end.id(), error).await,
         }
@@ -227,27 +211,53 @@ impl Home {
         &self,
         begin: KeyBegin,
         key: &wire::KeyHash,
-    ) -> Result<Option<Placed>, SubmissionError> {
+    ) -> Result<Option<Accepted>, SubmissionError> {
         let pair = begin.pair.clone();
         if self.pair_state(&self.channel(&pair), &pair.subject)?.keys.contains_key(key) {
             return Ok(None);
         }
         let submission = self.context.attest(begin).await?;
-        self.accept_begin(pair, submission).await.map(Some)
+        self.accept_begin(pair, submission, |_| {}).await.map(Some)
     }
 
-    async fn accept_begin(
+    /// `also` is written with it, or not at all.
+    pub(super) async fn accept_begin(
         &self,
         pair: Pair,
         submission: Attested,
-    ) -> Result<Placed, SubmissionError> {
+        also: impl FnOnce(&mut Transaction<'_>) + Send + 'static,
+    ) -> Result<Accepted, SubmissionError> {
         let trust = self.context.live_trust()?;
         let channel = self.channel(&pair);
         let id = channel.clone();
         self.accept(channel, move |home, store, run, now| {
             let state = store.pair(&pair.subject).map_err(HomeError::from)?;
             let begin = AdmittedKeyBegin::admit(&submission, &id, &state, &trust, now.wall)?;
-            Ok(home.accept_key_begin(store, &begin, run, now)?)
+            let accepted = home.accept_key_begin(store, &begin, run, now)?;
+            also(store.tx);
+            Ok(accepted)
+        })
+        .await
+    }
+
+    /// Ends a key, and revokes its certificate if this home's CA issued it.
+    pub(super) async fn accept_end(
+        &self,
+        pair: Pair,
+        submission: Attested,
+        also: impl FnOnce(&mut Transaction<'_>) + Send + 'static,
+    ) -> Result<Accepted, SubmissionError> {
+        let trust = self.context.live_trust()?;
+        let channel = self.channel(&pair);
+        let id = channel.clone();
+        self.accept(channel, move |home, store, run, now| {
+            let state = store.pair(&pair.subject).map_err(HomeError::from)?;
+            let end = AdmittedKeyEnd::admit(&submission, &id, &state, &trust, now.wall)?;
+            let accepted = home.accept_key_end(store, &end, run, now)?;
+            let KeyEnd { pair, key, .. } = end.end();
+            status::revoke_ended(store.tx, pair, key, now.wall).map_err(Fault::from)?;
+            also(store.tx);
+            Ok(accepted)
         })
         .await
     }
@@ -273,7 +283,7 @@ impl Home {
                 .read(Column::HomeEntries, &entry_key(&channel, seq))
                 .map_err(Fault::from)?
                 .ok_or(Fault::Channel(consent::StoreFault(format!("entry {seq} is missing"))))?;
-            let status = self.status(&row, &home, &state, at);
+            let status = self.status(&*read, &row, &home, &state, at)?;
             entries.push(RegisterEntry { decision: row.decision, status, entry: row.entry });
         }
         Ok(PairRegister { entries })
@@ -342,7 +352,7 @@ impl Home {
         ) -> Result<Accepted, SubmissionError>
         + Send
         + 'static,
-    ) -> Result<Placed, SubmissionError> {
+    ) -> Result<Accepted, SubmissionError> {
         let network = *self.context.trust().network();
         let (id, run) = (channel.clone(), self.run);
         let accepted = self
@@ -352,10 +362,11 @@ impl Home {
                 let now = tx.now();
                 let mut store = HomeChannelStore { tx, channel: id.clone() };
                 let accepted = job(&mut home, &mut store, &run, now)?;
-                let record = evidence_log::accepted(&id, &accepted.entry, now.wall);
-                let log_index = (!accepted.known).then(|| tx.log(&record));
+                if !accepted.known {
+                    log_accepted(tx, &id, &accepted.entry);
+                }
                 tx.hurry_checkpoint();
-                Ok::<_, SubmissionError>(Placed { accepted, log_index })
+                Ok::<_, SubmissionError>(accepted)
             })
             .await??;
         self.pusher.wake(&channel);
@@ -363,7 +374,7 @@ impl Home {
     }
 
     /// Logs why something rightly made was not taken, and gives the error on.
-    async fn refuse<T>(
+    pub(super) async fn refuse<T>(
         &self,
         what: MessageType,
         id: wire::Hash,
@@ -386,34 +397,62 @@ impl Home {
         channel: &ChannelId,
         entry: &HomeEntry,
     ) -> Result<InForce, Fault> {
-        let home = self.home_channel(&*self.context.committer.read(), channel)?;
+        let read = self.context.committer.read();
+        let home = self.home_channel(&*read, channel)?;
         let state = self.pair_state(channel, &entry.entry.subject)?;
-        Ok(self.status(entry, &home, &state, self.context.now()))
+        self.status(&*read, entry, &home, &state, self.context.now())
     }
 
     fn status(
         &self,
+        read: &(impl Read + ?Sized),
         entry: &HomeEntry,
         home: &HomeChannel,
         state: &PairState,
         now: Now,
-    ) -> InForce {
+    ) -> Result<InForce, Fault> {
         let status = in_force(entry, home, &self.run, now);
-        in_force_for(state, &self.context.organisation, status)
+        let status = in_force_for(state, &self.context.organisation, status);
+        Ok(match status {
+            InForce::Unreadable(_) => status,
+            // What a lost disk could make this home forget is not promised.
+            _ if !self.context.is_cosigned(self.record_of(read, home.id(), entry)?) => {
+                InForce::Durable
+            }
+            status => status,
+        })
+    }
+
+    /// The leaf of the evidence log that says that an entry is accepted; for an entry from before that
+    /// was noted, the last one there is.
+    fn record_of(
+        &self,
+        read: &(impl Read + ?Sized),
+        channel: &ChannelId,
+        entry: &HomeEntry,
+    ) -> Result<u64, Fault> {
+        let key = entry_key(channel, entry.entry.seq);
+        self.context.covering(read.read(Column::HomeEntryRecords, &key)?)
     }
 
     /// The push is under way: only the acknowledgement waits for witnesses.
-    async fn reply(
+    pub(super) async fn reply(
         &self,
         channel: &ChannelId,
-        placed: &Placed,
+        accepted: &Accepted,
     ) -> Result<DecisionReply, SubmissionError> {
-        let entry = &placed.accepted.entry;
+        let entry = &accepted.entry;
         let id = entry.decision.unwrap_or(wire::DecisionId(entry.entry.hash().0));
-        let status = match self.context.cosigned(self.context.covering(placed.log_index)?).await {
-            true => self.standing(channel, entry)?,
-            false => InForce::Durable,
-        };
+        let record = self.record_of(&*self.context.committer.read(), channel, entry)?;
+        self.context.cosigned(record).await;
+        let status = self.standing(channel, entry)?;
         Ok(DecisionReply { decision: id, seq: Some(entry.entry.seq), status, effect: None })
     }
+}
+
+/// Logs that an entry is accepted, and notes where: until witnesses have cosigned that leaf, the entry
+/// is told as durable and no more.
+pub(super) fn log_accepted(tx: &mut Transaction<'_>, channel: &ChannelId, entry: &HomeEntry) {
+    let index = tx.log(&evidence_log::accepted(channel, entry, tx.wall()));
+    tx.write(Column::HomeEntryRecords, entry_key(channel, entry.entry.seq), &index);
 }

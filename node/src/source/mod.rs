@@ -3,6 +3,7 @@
 
 pub mod channels;
 pub mod exchange;
+mod facts;
 mod notices;
 pub mod records;
 

@@ -40,6 +40,9 @@ columns! {
     HomeChannels = "home-channels",
     /// Home: the entries of the channels. Key: channel, `u64` seq. Value: `consent::HomeEntry`.
     HomeEntries = "home-entries",
+    /// Home: where the evidence log says that an entry is accepted. Key: channel, `u64` seq. Value:
+    /// `u64` index in the log.
+    HomeEntryRecords = "home-entry-records",
     /// Home: what stands for one citizen at one source. Key: channel, service id at the source.
     /// Value: `consent::PairState`.
     HomePairs = "home-pairs",
@@ -144,6 +147,9 @@ columns! {
     /// What proofing must keep by law, sealed under the key `proofing`, with a retention of its own.
     /// Key: key hash of the ID key. Value: ciphertext.
     Proofing = "proofing",
+    /// Home: the documents that officers saw, sealed as proofing is. Key: the digest that the key-begin
+    /// names. Value: ciphertext of `home::desk::SeenDocument`.
+    Authorities = "authorities",
     /// Challenges that are out or burnt. Key: nonce. Value: its expiry and state.
     Challenges = "challenges",
     /// Certificates issued here. Key: `bytes` serial. Value: certificate and status.
@@ -176,12 +182,12 @@ mod tests {
 
     /// The names on running nodes' disks. A line may be added to this list; none may be changed or
     /// taken away.
-    const NAMES: &str = "meta home-channels home-entries home-pairs home-threads home-map source-channels \
+    const NAMES: &str = "meta home-channels home-entries home-entry-records home-pairs home-threads home-map source-channels \
         source-entries source-pairs source-threads source-map source-links direct-denies \
         statements grants records receipt-outbox requests releases release-ids uses notice-states notice-outbox notice-open \
         effects notices notice-batches consent-asks consent-answer-outbox consent-requests \
         consent-request-ids consent-request-outbox log-records log-nodes log-state \
-        checkpoints citizens service-keys proofing challenges certificates certificate-standing \
+        checkpoints citizens service-keys proofing authorities challenges certificates certificate-standing \
         witnessed forks directory";
 
     #[test]

@@ -2,6 +2,7 @@
 //! operators fail it. One network is founded for all tests here.
 
 mod asking;
+mod desk;
 mod disk;
 mod enrolments;
 mod faces;

@@ -48,7 +48,8 @@ pub fn mebuku() -> PathBuf {
 pub struct Turn {
     pub processes: Processes,
     pub network: &'static Network,
-    // Dropped after the processes.
+    // Dropped after the processes, in this order.
+    _rewind: Option<Rewind>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -61,7 +62,14 @@ impl Turn {
             founding::found(&dir, &mebuku(), &founding::Plan::story()).expect("a network")
         });
         set_witnesses(network, false);
-        Self { processes: Processes::new(mebuku(), network), network, _turn: turn }
+        let processes = Processes::new(mebuku(), network);
+        Self { processes, network, _rewind: None, _turn: turn }
+    }
+
+    /// For a test that ruins a log for ever: afterwards all nodes are as they are now, so that nobody
+    /// remembers.
+    pub fn rewind_afterwards(&mut self) {
+        self._rewind = Some(Rewind::of(self.network));
     }
 
     /// With the witnesses that a network has; without this a test may run one or two of its nodes.
@@ -140,6 +148,34 @@ impl Turn {
         let node = self.network.nodes.iter().find(asks).expect("a recipient of the roster");
         client(node).ask(question).await.expect("an answer")
     }
+}
+
+/// Copies of all nodes' data, put back when it is dropped.
+struct Rewind(&'static Network);
+
+impl Rewind {
+    /// No node runs.
+    fn of(network: &'static Network) -> Self {
+        for node in &network.nodes {
+            copy_over(&node.directory.join("data"), &node.directory.join("data-before"));
+        }
+        Self(network)
+    }
+}
+
+impl Drop for Rewind {
+    fn drop(&mut self) {
+        for node in &self.0.nodes {
+            copy_over(&node.directory.join("data-before"), &node.directory.join("data"));
+        }
+    }
+}
+
+/// A directory in the place of another.
+pub fn copy_over(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(status.expect("cp").success());
 }
 
 /// The recipient's question for the citizen's allergy, under a new id.

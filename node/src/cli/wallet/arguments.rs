@@ -45,6 +45,10 @@ pub enum WalletCommand {
         /// A card file, if none was given to `create`.
         #[arg(long)]
         card: Option<PathBuf>,
+        /// At the counter, on the phone of who acts for the citizen whose card this is: what the officer
+        /// opened (`mebuku desk challenge`).
+        #[arg(long)]
+        challenge: Option<PathBuf>,
     },
     /// Get a key and certificate at a service.
     Service { service: ServiceName },
@@ -219,7 +223,13 @@ pub enum KeyCommand {
     /// Write this wallet's certificate chain at a service to a file, for the other phone to approve.
     Export { service: ServiceName, file: PathBuf },
     /// Let the other phone's key permit, from the file it exported.
-    Approve { source: ServiceName, file: PathBuf },
+    Approve {
+        source: ServiceName,
+        file: PathBuf,
+        /// It is the phone of somebody whom you let decide for you, for so many days.
+        #[arg(long)]
+        proxy_days: Option<u32>,
+    },
     /// Show the keys of your phones at a source.
     List { source: ServiceName },
     /// End another phone's key: its permits are void but for those kept.

@@ -5,12 +5,16 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use identity::synthetic::SyntheticCard;
 
-use wire::ServiceName;
+use wire::{ServiceName, cbor};
 
 use super::{Report, Session, directory::KeyName, hint, json, read_file, words};
 
 impl Session<'_> {
-    pub(super) async fn enrol(&mut self, card: Option<&Path>) -> anyhow::Result<Report> {
+    pub(super) async fn enrol(
+        &mut self,
+        card: Option<&Path>,
+        challenge: Option<&Path>,
+    ) -> anyhow::Result<Report> {
         let card = match card {
             Some(path) => Some(read_file(path)?),
             None => self.directory.card()?,
@@ -23,7 +27,11 @@ impl Session<'_> {
         let trust = self.trust(&home).await?;
         let signer = self.keys.open_or_make(&self.directory.key_file(KeyName::Id))?;
         let key = signer.public_key();
-        let draft = self.wallet.enrolment(home.challenge().await?, key, self.now())?;
+        let challenge = match challenge {
+            Some(path) => cbor::from_slice(&read_file(path)?).context("not a challenge")?,
+            None => home.challenge().await?,
+        };
+        let draft = self.wallet.enrolment(challenge, key, self.now())?;
         let signature = card.sign(&draft.card_message()).context("the card did not sign")?;
         let enrolment = draft.with_card(card.certificate().to_vec(), signature).sign(&*signer)?;
         let reply = home.enrol(&enrolment).await?;
@@ -58,7 +66,8 @@ impl Session<'_> {
         let standing = if begun {
             "it may permit and deny"
         } else {
-            "it may deny; to permit, another of your phones must approve it (`key export`, `key approve`)"
+            "it may deny; to permit, another of your phones must approve it, or the officer's desk \
+             (`key export`, `key approve`)"
         };
         Ok(Report {
             text: format!("certified a key at {service} as {}: {standing}\n", own.subject),

@@ -96,6 +96,11 @@ impl Session<'_> {
         draft: &wallet::DenyDraft,
         direct: Option<&str>,
     ) -> anyhow::Result<Report> {
+        // A key that another began since says on whose behalf it denies. Saying no does not hang on it.
+        let begun = self.wallet.service(&draft.source).map_err(hint)?.begun;
+        if direct.is_none() && !begun {
+            let _ = self.register(&draft.source).await;
+        }
         let (nonce, now) = (self.nonce(), self.now());
         let unsigned = self.wallet.deny(draft, nonce, now).map_err(hint)?;
         let says = words::scope(&deny_scope(draft));

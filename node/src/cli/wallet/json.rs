@@ -24,6 +24,7 @@ pub fn register(view: &RegisterView, now: Timestamp) -> Value {
                 json["id"] = json!(id);
                 json["key"] = json!(key);
                 json["time"] = json!(decision.time);
+                json["expressed_by"] = json!(decision.expressed_by);
                 if let Verdict::Permit(permit) = &decision.verdict {
                     json["valid_until"] = json!(permit.valid_until);
                     json["reopens"] = json!(permit.reopens);

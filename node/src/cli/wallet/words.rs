@@ -7,7 +7,7 @@ use wallet::{PermitDraft, RegisterContent, RegisterView};
 use wire::{
     DecisionId, Timestamp,
     citizen::InForce,
-    consent::{Items, Onward, PurposeScope, Recipient, Scope, Uses, Verdict},
+    consent::{ExpressedBy, Items, Onward, PurposeScope, Recipient, Scope, Uses, Verdict},
 };
 
 /// The notice's version: to be raised whenever [`notice`] says something else.
@@ -45,6 +45,15 @@ pub fn notice(draft: &PermitDraft) -> String {
         purpose = draft.purpose,
         days = draft.valid_days,
     )
+}
+
+/// On whose behalf a key speaks, where that is not the citizen.
+pub fn basis(basis: ExpressedBy) -> &'static str {
+    match basis {
+        ExpressedBy::Oneself => "",
+        ExpressedBy::Guardian => " of the guardian (法定代理人)",
+        ExpressedBy::Proxy => " of the proxy (任意代理人)",
+    }
 }
 
 /// The denies that stand in a permit's way, each with what it says.
@@ -103,7 +112,7 @@ pub fn register(view: &RegisterView, now: Timestamp) -> String {
                 Verdict::Permit(_) => ("permit 同意", id.to_string()),
             },
             RegisterContent::KeyBegin(begin) => {
-                ("key begins", format!("until {}", date(begin.until)))
+                ("key begins", format!("until {}{}", date(begin.until), basis(begin.basis)))
             }
             RegisterContent::KeyEnd(end) => ("key ends", end.key.to_string()),
             RegisterContent::MoveBegin(moving) => ("moved here", format!("from {}", moving.from)),
