@@ -251,8 +251,7 @@ async fn served_on_an_old_copy(
     turn.processes.kill(late).expect("it ran");
     turn.processes.kill(key).expect("it ran");
     copy_over(&backup, &turn.node(key).directory.join("data"));
-    turn.start(&others).await;
-    turn.start(&[key]).await;
+    turn.start(&[&others[..], &[key]].concat()).await;
 }
 
 /// Starts the witness that was away; returns once the node has heard of it.
