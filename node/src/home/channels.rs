@@ -10,7 +10,7 @@ use std::{
 };
 
 use consent::{
-    Pusher, Run,
+    Pusher,
     admission::ReadDecision,
     home::{Batch, HomeChannel, HomeError},
     store::HomeEntries,

@@ -42,7 +42,7 @@ impl World {
             let mut pairs = node.disk.pairs.clone();
             let mut kept = node.disk.channels.get(channel).cloned().unwrap_or_default();
             let machine = source_channel(&kept, cast, channel);
-            let store = AtSource { home: &channel.home, pairs: &mut pairs, channel: &mut kept };
+            let store = AtSource { pairs: &mut pairs, channel: &mut kept };
             let pulled = machine.pull(&store, nonce, after.as_ref());
             let (pull, last) = pulled.expect("memory does not fail");
             node.memory.update(|memory| memory.puller(channel).carries(last));
