@@ -1,6 +1,8 @@
 //! The home's end of a channel: it accepts what citizens sign, owes every entry to the source, and
 //! grants leases. Everything it owes is in the store; what is not acknowledged yet *is* the outbox.
 
+mod moves;
+
 use std::{cell::RefCell, collections::BTreeSet};
 
 use evidence::map::{self, MapNode, MapNodes, NodeKey};
@@ -13,10 +15,10 @@ use wire::{
     limits,
 };
 
+pub use moves::adopt;
+
 use crate::{
-    admission::{
-        AdmittedCollapse, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd, AdmittedMove,
-    },
+    admission::{AdmittedCollapse, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd},
     guard::Guard,
     lease::{Moment, Run, lapse_ms},
     pair::{KeyStanding, PairState, StandingPermit},
@@ -55,8 +57,8 @@ pub enum HomeError {
     KeyStanding(#[from] KeyStanding),
     #[error("this key of the pair has already begun")]
     AlreadyBegun,
-    #[error("the pair's home is another municipality, which takes its permits")]
-    OtherHome,
+    #[error("the pair's home is {0}, which takes its permits and keys")]
+    OtherHome(OrganisationId),
     #[error("the source's position is not in this channel's history")]
     Forked,
     #[error(transparent)]
@@ -141,7 +143,9 @@ impl HomeChannel {
             };
             pair.key_stands(&decision.id(), &standing, now.wall)?;
             if !pair.is_home(&self.id.home) {
-                return Err(HomeError::OtherHome);
+                // Its key stands, so that a home began it.
+                let home = pair.home.as_ref().unwrap_or(&self.id.home);
+                return Err(HomeError::OtherHome(home.clone()));
             }
         }
         pair.apply_decision(decision);
@@ -179,36 +183,6 @@ impl HomeChannel {
         let mut pair = store.pair(&subject)?;
         pair.apply_key_end(end);
         let (kind, body) = (EntryKind::KEY_END, end.submission());
-        self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
-    }
-
-    /// Lets the pair go to another home. What comes after it here is relayed denies only.
-    pub fn accept_move_end(
-        &mut self,
-        store: &mut dyn HomeStore,
-        end: &AdmittedMove,
-        run: &Run,
-        now: Now,
-    ) -> Result<Accepted, HomeError> {
-        let subject = end.moving().pair.subject;
-        let mut pair = store.pair(&subject)?;
-        pair.apply_move_end(end);
-        let (kind, body) = (EntryKind::MOVE_END, end.submission());
-        self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
-    }
-
-    /// Takes a pair over. `pair` is what [`adopt`] made of the register that the citizen brought.
-    pub fn accept_move_begin(
-        &mut self,
-        store: &mut dyn HomeStore,
-        begin: &AdmittedMove,
-        mut pair: PairState,
-        run: &Run,
-        now: Now,
-    ) -> Result<Accepted, HomeError> {
-        let subject = begin.moving().pair.subject;
-        pair.apply_move_begin(begin);
-        let (kind, body) = (EntryKind::MOVE_BEGIN, begin.submission());
         self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
     }
 
@@ -405,6 +379,13 @@ impl HomeChannel {
         Ok(None)
     }
 
+    /// The next entry about a whole pair, unless it is about less.
+    fn next_entry(&self, kind: EntryKind, subject: ServiceId, body: &Attested, now: Now) -> Entry {
+        let seq = self.head.position.length;
+        let body = cbor::to_vec(body).into();
+        Entry { seq, kind, subject, scope: Scope::EVERYTHING, time: now.wall, body }
+    }
+
     #[allow(clippy::too_many_arguments)] // the fields of one entry, and where it goes
     fn append(
         &mut self,
@@ -418,9 +399,7 @@ impl HomeChannel {
         run: &Run,
         now: Now,
     ) -> Result<Accepted, HomeError> {
-        let seq = self.head.position.length;
-        let body = cbor::to_vec(body).into();
-        let entry = Entry { seq, kind, subject, scope, time: now.wall, body };
+        let entry = Entry { scope, ..self.next_entry(kind, subject, body, now) };
         store.put_pair(&subject, &pair);
         let entry = self.append_entry(store, entry, decision, run, now)?;
         Ok(Accepted { entry, known: false })
@@ -502,22 +481,6 @@ pub fn collapse_due(pair: &PairState, at: Timestamp) -> Option<Vec<DecisionId>> 
     let unnamed: Vec<_> = pair.denies.keys().filter(|id| !named.contains(id)).copied().collect();
     let due = unnamed.len() > limits::DENIES;
     due.then(|| unnamed.into_iter().take(limits::COLLAPSED).collect())
-}
-
-/// Lets the register that a citizen brings from the home before act on what this home already holds of
-/// the pair. Its entries prove themselves; that none is missing they do not: the source, which has the
-/// old channel whole, decides.
-pub fn adopt(
-    old: &ChannelId,
-    mut pair: PairState,
-    register: &[Entry],
-    trust: &trust::Trust,
-    at: Timestamp,
-) -> PairState {
-    for entry in register {
-        crate::source::absorb(old, &mut pair, entry, &entry.hash(), trust, at);
-    }
-    pair
 }
 
 /// Adds an entry to its pair's thread and brings the Merkle map up to it; gives the map's new root.

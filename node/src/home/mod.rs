@@ -5,6 +5,7 @@ pub mod asking;
 pub mod channels;
 mod effect;
 pub mod enrolment;
+pub mod moves;
 pub mod notices;
 pub mod register;
 pub mod status;

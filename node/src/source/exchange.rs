@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use trust::{Trust, member::Member};
 use wire::{
     Bytes, DecisionId, ItemType, Nonce, Now, ServiceId, ServiceName,
-    channel::ChannelId,
+    channel::{ChannelHead, ChannelId},
     consent::Recipient,
     exchange::{ExchangeMessage, ExchangeReply, Rejection, Request},
     ids::Pair,
@@ -68,7 +68,7 @@ struct Facts {
     uses: BTreeMap<DecisionId, UseCount>,
     lease: Result<Lease, NoLease>,
     previous: Option<StoredRelease>,
-    channel: Option<(ChannelId, wire::channel::ChannelHead)>,
+    channel: Option<(ChannelId, ChannelHead)>,
     present: Option<Arc<PresentConsent>>,
     now: Now,
 }
@@ -248,6 +248,11 @@ impl Source {
                     log_index,
                     receipt: None,
                 };
+                let former = source.former_channels(tx, &facts)?;
+                if !former.is_empty() {
+                    let key = release_key(&asked.recipient, &asked.id);
+                    tx.write(Column::FormerHeads, key, &former);
+                }
                 tx.write(Column::Releases, release_key(&asked.recipient, &asked.id), &stored);
                 tx.write(Column::ReleaseIds, request.id().0, &(&asked.recipient, asked.id));
             }
@@ -459,6 +464,27 @@ impl Source {
         }
         facts.pair = Some((subject, pair));
         Ok(facts)
+    }
+
+    /// How far the channels of the homes before are applied, of a pair that moved: what evidence of a
+    /// release has to show beside the channel of its home.
+    fn former_channels(
+        &self,
+        read: &(impl Read + ?Sized),
+        facts: &Facts,
+    ) -> Result<Vec<(ChannelId, ChannelHead)>, StoreError> {
+        let (Some((_, pair)), Some((channel, _))) = (&facts.pair, &facts.channel) else {
+            return Ok(Vec::new());
+        };
+        let network = *self.context.trust().network();
+        let former = pair.former_homes.iter().filter(|home| **home != channel.home);
+        former
+            .map(|home| {
+                let id = ChannelId { home: home.clone(), source: channel.source.clone() };
+                let applied = *channels::load(read, &network, &id)?.applied();
+                Ok((id, applied))
+            })
+            .collect()
     }
 
     /// Whom a present-consent says the request is about, unless another citizen's permit opens that

@@ -7,6 +7,7 @@ mod enrolments;
 mod faces;
 mod forgeries;
 mod http;
+mod moves;
 mod notices;
 mod outage;
 mod phones;

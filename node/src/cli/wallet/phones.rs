@@ -24,7 +24,7 @@ impl Session<'_> {
             KeyCommand::Approve { source, file } => {
                 let chain: Vec<Bytes> =
                     cbor::from_slice(&read_file(&file)?).context("not an exported chain")?;
-                let trust = self.trust(&self.home()?).await?;
+                let trust = self.trust(&self.home_of(&source)?).await?;
                 let (nonce, now) = (self.nonce(), self.now());
                 let begin = self.wallet.approve_key(&source, chain, &trust, nonce, now);
                 let signed = self.sign(&source, begin.map_err(hint)?)?;
@@ -58,7 +58,7 @@ impl Session<'_> {
                 (source, change, "the key ends")
             }
         };
-        let reply = self.home()?.key(&change).await?;
+        let reply = self.home_of(&source)?.key(&change).await?;
         Ok(Report {
             text: format!("{what} at {source}: {}\n", words::status(&reply.status)),
             json: serde_json::to_value(&reply)?,
