@@ -7,7 +7,7 @@ use consent::{
     source::SourceChannel,
     store::{HomeStore, SourceStore},
 };
-use evidence::map::{MapNode, NodeKey};
+use evidence::map::{MapNode, MapNodes, NodeKey};
 use wire::{
     DecisionId, ServiceId, ServiceName,
     channel::{ChannelId, Entry},
@@ -83,6 +83,45 @@ pub fn source_pair(
 ) -> Result<PairState, StoreError> {
     let pair = read.read(Column::SourcePairs, &source_pair_key(source, subject))?;
     Ok(pair.unwrap_or_default())
+}
+
+/// What a home's channel holds of one pair, in its order.
+pub fn home_rows(
+    read: &(impl Read + ?Sized),
+    channel: &ChannelId,
+    subject: &ServiceId,
+) -> Result<Vec<HomeEntry>, StoreFault> {
+    let thread: Option<PairThread> =
+        read.read(Column::HomeThreads, &subject_key(channel, subject)).map_err(store_fault)?;
+    let row = |seq| {
+        let row = read.read(Column::HomeEntries, &entry_key(channel, seq)).map_err(store_fault)?;
+        row.ok_or_else(|| StoreFault(format!("entry {seq} is missing")))
+    };
+    thread.unwrap_or_default().seqs.into_iter().map(row).collect()
+}
+
+/// The Merkle map of a channel as one of its ends stores it, to be proven from.
+pub struct StoredMap<'a> {
+    read: &'a dyn Read,
+    column: Column,
+    channel: &'a ChannelId,
+}
+
+impl<'a> StoredMap<'a> {
+    pub fn of_home(read: &'a dyn Read, channel: &'a ChannelId) -> Self {
+        Self { read, column: HOME.map, channel }
+    }
+
+    pub fn of_source(read: &'a dyn Read, channel: &'a ChannelId) -> Self {
+        Self { read, column: SOURCE.map, channel }
+    }
+}
+
+impl MapNodes for StoredMap<'_> {
+    fn node(&self, key: &NodeKey) -> Option<MapNode> {
+        // A node that cannot be read makes the proof fail, never pass.
+        self.read.read(self.column, &map_key(self.channel, key)).ok().flatten()
+    }
 }
 
 macro_rules! channel_store {

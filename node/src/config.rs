@@ -154,8 +154,7 @@ impl Default for SourceConfig {
     }
 }
 
-/// A status says nothing of what came after it: never good for longer than this.
-const LONGEST_STATUS_AGE_S: u64 = 24 * 60 * 60;
+const LONGEST_STATUS_AGE_S: u64 = exchange::source::LONGEST_STATUS_AGE_MS / 1000;
 
 /// Who watches over this node's log. What is left out follows from the number of municipalities.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]

@@ -17,7 +17,8 @@ use wire::{
     asking::WaitingRequests,
     cbor,
     citizen::{
-        Challenge, DecisionReply, Enrolment, EnrolmentReply, InForce, PairRegister, ServiceKeyReply,
+        Challenge, DecisionReply, Enrolment, EnrolmentReply, InForce, MoveReply, MoveSubmission,
+        PairRegister, ServiceKeyReply,
     },
     consent::Attested,
     membership::{NodeIdentity, TrustFile},
@@ -67,6 +68,15 @@ impl ClientError {
     /// Whether nobody answered: what the node last said may be used where that is safe.
     pub fn is_offline(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Broken(_) | Self::Timeout(_))
+    }
+
+    /// The status of an answer that carried nothing out.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Problem(problem) => Some(problem.status),
+            Self::Status(status) => Some(status.as_u16()),
+            _ => None,
+        }
     }
 }
 
@@ -176,6 +186,12 @@ impl WalletClient {
     /// `change`: a key-begin or key-end with the chain of the key of the pair that approves it.
     pub async fn key(&self, change: &Attested) -> Result<KeyReply, ClientError> {
         self.post("/wallet/key", change).await
+    }
+
+    /// A move with the chain of the key that signed it: at the home left, then with what that holds at
+    /// the home moved to.
+    pub async fn move_pair(&self, submission: &MoveSubmission) -> Result<MoveReply, ClientError> {
+        self.call(Method::POST, "/wallet/move", cbor::to_vec(submission), SMALL).await
     }
 
     /// `query`: a wallet query with the service chain.

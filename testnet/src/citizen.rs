@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use node::{
     clock::{Clock, SystemClock},
     entropy::SystemEntropy,
@@ -11,16 +11,16 @@ use node::{
 };
 use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use trust::Trust;
-use wallet::{DenyDraft, NoticeText, PermitDraft, RegisterView, Wallet};
+use wallet::{DenyDraft, MoveStep, NoticeText, PermitDraft, RegisterView, Wallet, moving};
 use wire::{
     Bytes, DecisionId, KeyHash, NetworkId, Nonce, PublicKey, ServiceName, SignError,
     SignatureBytes, Signed, Signer, Timestamp,
-    citizen::{Challenge, DecisionReply, InForce, PairRegister},
+    citizen::{Challenge, DecisionReply, InForce, MoveReply, PairRegister},
     consent::{Attested, Decision, Items, Onward, PurposeScope, Recipient, Reopen, Uses},
     ids::Pair,
 };
 
-use crate::founding::Network;
+use crate::founding::{Founded, Network};
 
 /// A P-256 key in memory, signing as a phone without our C library would (RFC 6979).
 pub struct PhoneKey(SigningKey);
@@ -61,6 +61,11 @@ pub fn nonce() -> Nonce {
     Nonce(SystemEntropy.array())
 }
 
+/// A city as a wallet knows it.
+pub fn home_of(city: &Founded) -> wallet::Home {
+    wallet::Home { organisation: city.participant.organisation(), url: city.public_url() }
+}
+
 impl Citizen {
     /// Enrols with a card at Maebashi.
     pub async fn enrol(network: &Network, card: &str) -> anyhow::Result<Self> {
@@ -82,10 +87,7 @@ impl Citizen {
         let city = network.node(city);
         let home = WalletClient::new(&city.public_url())?;
         let trust = Trust::open(&home.trust().await?, &network.id, now())?;
-        let mut wallet = Wallet::new(
-            network.id,
-            wallet::Home { organisation: city.participant.organisation(), url: city.public_url() },
-        );
+        let mut wallet = Wallet::new(network.id, home_of(city));
         let (id_key, card) = (PhoneKey::generate()?, network.card(card)?);
         let challenge = match challenge {
             Some(challenge) => challenge,
@@ -234,6 +236,45 @@ impl Citizen {
         Ok(())
     }
 
+    /// The move of the pair at a service to another city, by what its home shows; handed in nowhere.
+    pub fn sign_move(
+        &mut self,
+        service: &ServiceName,
+        to: &wallet::Home,
+        shown: &PairRegister,
+    ) -> anyhow::Result<Attested> {
+        let view = self.wallet.read_register(service, shown, &self.trust, now())?;
+        match self.wallet.next_move(service, to, (shown, &view), nonce(), now())? {
+            MoveStep::Sign(unsigned) => {
+                let signed = unsigned.sign(self.key(service)?)?;
+                Ok(self.wallet.keep_move(service, to, &signed)?)
+            }
+            MoveStep::Signed(moving) => {
+                self.wallet.keep_signed_move(service, to, moving.clone());
+                Ok(moving)
+            }
+            MoveStep::Nothing => bail!("no key of the pair at {service} ever began"),
+        }
+    }
+
+    /// Moves the pair at a service to another city, and follows.
+    pub async fn move_to(
+        &mut self,
+        service: &ServiceName,
+        city: &Founded,
+    ) -> anyhow::Result<MoveReply> {
+        let to = home_of(city);
+        let shown = self.pair_register(service).await?;
+        let signed = self.sign_move(service, &to, &shown)?;
+        self.home.move_pair(&moving::submission(signed.clone(), None)).await?;
+        let left = self.pair_register(service).await?;
+        let new = WalletClient::new(&to.url)?;
+        let reply = new.move_pair(&moving::submission(signed, Some(&left))).await?;
+        self.wallet.accept_move(service, &to, &reply)?;
+        self.home = new;
+        Ok(reply)
+    }
+
     /// The register as the home gives it.
     pub async fn pair_register(&self, source: &ServiceName) -> anyhow::Result<PairRegister> {
         let query = self.wallet.query(source, nonce(), now())?.sign(self.key(source)?)?;
@@ -259,7 +300,8 @@ impl Citizen {
         let deadline = now().plus_ms(20_000);
         loop {
             let view = self.register(source).await?;
-            if view.rows().iter().all(|row| matches!(row.status, InForce::Acknowledged(_))) {
+            let binds = |status| matches!(status, InForce::Acknowledged(_));
+            if view.rows().iter().all(|row| row.status.is_none_or(binds)) {
                 return Ok(view);
             }
             anyhow::ensure!(now() < deadline, "the source did not acknowledge within 20 s");

@@ -4,18 +4,22 @@
 //! Saying no is always safe, so a deny needs less than a permit: any key ever certified for the
 //! pair, even if its certificate has run out or was revoked since (invariant S4).
 
+mod moves;
+
 use trust::{CertificateKind, ChainError, LeafSubject, SignedError, Trust, VerifiedChain};
 use wire::{
     DecisionId, EnvelopeError, Hash, KeyHash, NetworkId, OrganisationId, Signed, Timestamp, cbor,
     channel::ChannelId,
     consent::{
         Attested, Authority, Collapse, Decision, DocumentKind, ExpressedBy, KeyBegin, KeyEnd, Link,
-        Move, Permit, Recipient, Uses, Verdict,
+        Permit, Recipient, Uses, Verdict,
     },
     ids::Pair,
     limits,
     membership::CaPurpose,
 };
+
+pub use moves::AdmittedMove;
 
 use crate::{
     guard::Guard,
@@ -44,6 +48,9 @@ pub enum AdmissionError {
     LinkSigner,
     #[error("signed by nobody who may say this of the pair")]
     NotEntitled,
+    /// A move that is not the pair's next one here, or not yet. It has no effect.
+    #[error("{0}")]
+    OutOfTurn(&'static str),
 }
 
 impl From<SignedError> for AdmissionError {
@@ -391,97 +398,6 @@ fn check_basis(begin: &KeyBegin, approver: Approver) -> Result<(), AdmissionErro
         // The citizen's own signature is the power of attorney.
         | (Approver::Key(Oneself), Proxy, None) => Ok(()),
         _ => Err(AdmissionError::Form("the document does not fit the key's basis, or is missing")),
-    }
-}
-
-/// One half of a move: the old home letting go, or the new one beginning.
-#[derive(Debug, Clone)]
-pub struct AdmittedMove {
-    moving: Move,
-    submission: Attested,
-}
-
-impl AdmittedMove {
-    /// The half that belongs into the channel of the home left, which must be the pair's home.
-    pub fn admit_end(
-        submission: &Attested,
-        channel: &ChannelId,
-        pair: &PairState,
-        trust: &Trust,
-        at: Timestamp,
-    ) -> Result<Self, AdmissionError> {
-        let signed = Self::read(submission, channel, trust)?;
-        let moving = signed.unverified();
-        let next = pair.epoch.checked_add(1) == Some(moving.epoch);
-        let fits = moving.from == channel.home && pair.is_home(&channel.home) && next;
-        if !fits || !trust.is_municipality(&moving.to) {
-            return Err(AdmissionError::NotEntitled);
-        }
-        Self::admit(signed, submission, pair, trust, at)
-    }
-
-    /// The half that belongs into the channel of the home moved to. It counts once the old home has
-    /// let go, or is no longer on the trust list.
-    pub fn admit_begin(
-        submission: &Attested,
-        channel: &ChannelId,
-        pair: &PairState,
-        trust: &Trust,
-        at: Timestamp,
-    ) -> Result<Self, AdmissionError> {
-        let signed = Self::read(submission, channel, trust)?;
-        let moving = signed.unverified();
-        let let_go = pair.awaits_begin
-            && pair.home.as_ref() == Some(&moving.to)
-            && pair.epoch == moving.epoch
-            && pair.former_homes.contains(&moving.from);
-        let removed = pair.home.as_ref() == Some(&moving.from)
-            && pair.epoch.checked_add(1) == Some(moving.epoch)
-            && !trust.is_municipality(&moving.from);
-        let counts = let_go || removed || !Guard::OldHomeLetsGoFirst.holds();
-        if moving.to != channel.home || !counts {
-            return Err(AdmissionError::NotEntitled);
-        }
-        Self::admit(signed, submission, pair, trust, at)
-    }
-
-    pub fn moving(&self) -> &Move {
-        &self.moving
-    }
-
-    pub fn submission(&self) -> &Attested {
-        &self.submission
-    }
-
-    fn read(
-        submission: &Attested,
-        channel: &ChannelId,
-        trust: &Trust,
-    ) -> Result<Signed<Move>, AdmissionError> {
-        let signed = Signed::<Move>::decode(&submission.object, trust.network())?;
-        if signed.unverified().pair.source != channel.source {
-            return Err(AdmissionError::OtherSource);
-        }
-        if signed.unverified().from == signed.unverified().to {
-            return Err(AdmissionError::Form("a move leads from one home to another"));
-        }
-        Ok(signed)
-    }
-
-    fn admit(
-        signed: Signed<Move>,
-        submission: &Attested,
-        pair: &PairState,
-        trust: &Trust,
-        at: Timestamp,
-    ) -> Result<Self, AdmissionError> {
-        let Move { from, to, .. } = signed.unverified().clone();
-        match signed_by(signed, submission, &[&from, &to], pair, trust, at)? {
-            (moving, Approver::Home | Approver::Key(ExpressedBy::Oneself)) => {
-                Ok(Self { moving, submission: submission.clone() })
-            }
-            (_, Approver::Key(_)) => Err(AdmissionError::NotEntitled),
-        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The home's end of a channel: it accepts what citizens sign, owes every entry to the source, and
 //! grants leases. Everything it owes is in the store; what is not acknowledged yet *is* the outbox.
 
+mod moves;
+
 use std::{cell::RefCell, collections::BTreeSet};
 
 use evidence::map::{self, MapNode, MapNodes, NodeKey};
@@ -13,11 +15,10 @@ use wire::{
     limits,
 };
 
+pub use moves::adopt;
+
 use crate::{
-    admission::{
-        AdmittedCollapse, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd, AdmittedMove,
-        ObjectId,
-    },
+    admission::{AdmittedCollapse, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd, ObjectId},
     guard::Guard,
     lease::{Moment, Run, lapse_ms},
     pair::{KeyStanding, PairState, StandingPermit},
@@ -60,8 +61,8 @@ pub enum HomeError {
     Over,
     #[error("{0} permits of this pair are not over yet: no further one is taken")]
     TooManyPermits(usize),
-    #[error("the pair's home is another municipality, which takes its permits")]
-    OtherHome,
+    #[error("the pair's home is {0}, which takes its permits and keys")]
+    OtherHome(OrganisationId),
     #[error("the source's position is not in this channel's history")]
     Forked,
     #[error(transparent)]
@@ -140,7 +141,9 @@ impl HomeChannel {
         if let Some(permit) = StandingPermit::new(decision) {
             pair.key_stands(&decision.id(), &permit, now.wall)?;
             if !pair.is_home(&self.id.home) {
-                return Err(HomeError::OtherHome);
+                // Its key stands, so that a home began it.
+                let home = pair.home.as_ref().unwrap_or(&self.id.home);
+                return Err(HomeError::OtherHome(home.clone()));
             }
             // One that is over and forgotten would be taken for new, again and again.
             if now.wall >= permit.permit.valid_until {
@@ -192,36 +195,6 @@ impl HomeChannel {
         }
         pair.apply_key_end(end);
         let (kind, body) = (EntryKind::KEY_END, end.submission());
-        self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
-    }
-
-    /// Lets the pair go to another home. What comes after it here is relayed denies only.
-    pub fn accept_move_end(
-        &mut self,
-        store: &mut dyn HomeStore,
-        end: &AdmittedMove,
-        run: &Run,
-        now: Now,
-    ) -> Result<Accepted, HomeError> {
-        let subject = end.moving().pair.subject;
-        let mut pair = store.pair(&subject)?;
-        pair.apply_move_end(end);
-        let (kind, body) = (EntryKind::MOVE_END, end.submission());
-        self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
-    }
-
-    /// Takes a pair over. `pair` is what [`adopt`] made of the register that the citizen brought.
-    pub fn accept_move_begin(
-        &mut self,
-        store: &mut dyn HomeStore,
-        begin: &AdmittedMove,
-        mut pair: PairState,
-        run: &Run,
-        now: Now,
-    ) -> Result<Accepted, HomeError> {
-        let subject = begin.moving().pair.subject;
-        pair.apply_move_begin(begin);
-        let (kind, body) = (EntryKind::MOVE_BEGIN, begin.submission());
         self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
     }
 
@@ -431,6 +404,13 @@ impl HomeChannel {
         Ok(entry.map(|entry| Accepted { entry, known: true }))
     }
 
+    /// The next entry about a whole pair, unless it is about less.
+    fn next_entry(&self, kind: EntryKind, subject: ServiceId, body: &Attested, now: Now) -> Entry {
+        let seq = self.head.position.length;
+        let body = cbor::to_vec(body).into();
+        Entry { seq, kind, subject, scope: Scope::EVERYTHING, time: now.wall, body }
+    }
+
     #[allow(clippy::too_many_arguments)] // the fields of one entry, and where it goes
     fn append(
         &mut self,
@@ -444,9 +424,7 @@ impl HomeChannel {
         run: &Run,
         now: Now,
     ) -> Result<Accepted, HomeError> {
-        let seq = self.head.position.length;
-        let body = cbor::to_vec(body).into();
-        let entry = Entry { seq, kind, subject, scope, time: now.wall, body };
+        let entry = Entry { scope, ..self.next_entry(kind, subject, body, now) };
         let mut pair = pair;
         if pair.is_home(&self.id.home) {
             pair.forget_over(now.wall);
@@ -539,22 +517,6 @@ pub fn collapse_beyond(pair: &PairState, most: usize, at: Timestamp) -> Option<V
     let unnamed: Vec<_> = pair.denies.keys().filter(|id| !named.contains(id)).copied().collect();
     let due = unnamed.len() > most;
     due.then(|| unnamed.into_iter().take(limits::COLLAPSED).collect())
-}
-
-/// Lets the register that a citizen brings from the home before act on what this home already holds of
-/// the pair. Its entries prove themselves; that none is missing they do not: the source, which has the
-/// old channel whole, decides.
-pub fn adopt(
-    old: &ChannelId,
-    mut pair: PairState,
-    register: &[Entry],
-    trust: &trust::Trust,
-    at: Timestamp,
-) -> PairState {
-    for entry in register {
-        crate::source::absorb(old, &mut pair, entry, &entry.hash(), trust, at);
-    }
-    pair
 }
 
 /// Adds an entry to its pair's thread and brings the Merkle map up to it; gives the map's new root.

@@ -4,7 +4,8 @@
 //! - [`admission`]: from signed bytes to something the rules may look at
 //! - [`pair`]: one citizen at one source: keys, permits and denies, as a set
 //! - [`evaluate`]: the `allowed` rule
-//! - [`home`], [`source`]: the two ends of a channel
+//! - [`home`], [`source`]: the two ends of a channel; [`extract`]: what it holds of one pair, for others
+//! - [`moving`]: a pair that comes from another home
 //! - [`pull`], [`push`]: when each end says what
 //! - [`notices`]: what the home hears of releases and refused attempts; [`pace`]: when to send
 //! - [`asking`]: what a recipient may ask a citizen to permit
@@ -15,10 +16,12 @@
 pub mod admission;
 pub mod asking;
 pub mod evaluate;
+pub mod extract;
 pub mod guard;
 pub mod home;
 pub mod lease;
 pub mod memory;
+pub mod moving;
 pub mod notices;
 pub mod pace;
 pub mod pair;
@@ -34,6 +37,7 @@ pub use admission::{
     AdmittedMove,
 };
 pub use evaluate::{PermitTerms, Permitted, Query, Refused, UseCount, UseView, evaluate};
+pub use extract::{CheckedExtract, CheckedHead, EntriesFault, ExtractFault, HeadFault};
 pub use lease::{Moment, Run};
 pub use pair::PairState;
 pub use pull::Puller;

@@ -139,6 +139,11 @@ impl PairState {
         self.epoch > 0 || !self.waiting.is_empty()
     }
 
+    /// Whether an entry of this home's channel waits, without effect, for the home before to let go.
+    pub fn waits(&self, home: &OrganisationId, entry: &Entry) -> bool {
+        self.waiting.get(home).is_some_and(|entries| entries.contains(entry))
+    }
+
     /// Whether the key behind `permit` stands behind it at `at`.
     pub fn key_stands(
         &self,

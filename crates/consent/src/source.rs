@@ -562,7 +562,7 @@ impl Unreadable {
 
 impl From<AdmissionError> for Unreadable {
     fn from(error: AdmissionError) -> Self {
-        let entitled = !matches!(error, AdmissionError::NotEntitled);
+        let entitled = !matches!(error, AdmissionError::NotEntitled | AdmissionError::OutOfTurn(_));
         Self { fault: error.to_string(), entitled }
     }
 }

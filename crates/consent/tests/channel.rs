@@ -1,6 +1,7 @@
 //! Home and source of one channel, with real certificates and signatures: what is handed in at one
 //! end, and what it does at the other.
 
+mod arrivals;
 mod bad_input;
 mod bounds;
 mod collapse;

@@ -1,5 +1,5 @@
 use trust::{ChainError, SignedError};
-use wire::{CborError, KeyHash, ServiceName, Timestamp};
+use wire::{CborError, KeyHash, OrganisationId, ServiceName, Timestamp};
 
 /// Why the wallet did not prepare something or did not take a reply.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +30,18 @@ pub enum WalletError {
     ForeignLink,
     #[error("the link in the reply is signed by one who may not issue citizens' certificates")]
     LinkSigner,
-    #[error("the register in the reply holds an entry of another pair")]
-    ForeignRegister,
-    #[error("the register in the reply is not in the order of its channel")]
-    RegisterOrder,
+    #[error("the register in the reply is not what its home signed")]
+    Extract(#[source] consent::ExtractFault),
+    #[error("the pair is at the home that it should move to")]
+    AtHome,
+    #[error("no key of this wallet stands at {0}: another of your phones has to move it")]
+    KeyDoesNotStand(ServiceName),
+    #[error("the pair moved to {0} before: that municipality is its home")]
+    MovedElsewhere(OrganisationId),
+    #[error("the answer is about another move than the one that was signed")]
+    ForeignMove,
+    #[error("the new home does not show all that the home before held")]
+    NotBrought,
     #[error("the answer is about another decision than the one that was sent")]
     OtherDecision,
     #[error("the signed object in the reply is another organisation's")]
@@ -50,6 +58,8 @@ pub enum WalletError {
     ForeignRequest,
     #[error("a consent request in the reply is not in its form: {0}")]
     Asked(#[source] consent::asking::AskFault),
+    #[error("the certificate is by {0}, whose node this wallet does not know")]
+    UnknownIssuer(OrganisationId),
     #[error("the challenge has run out")]
     ChallengeOver,
     #[error("the status in the reply is of another certificate, or not by its CA's organisation")]

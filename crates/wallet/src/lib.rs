@@ -7,6 +7,7 @@
 //! - [`enrolment`], [`service_key`], [`link`]: how it gets its certificates
 //! - [`decision`]: permits and denies; [`approval`]: begin and end of a pair's keys
 //! - [`register`]: what the home says stands, each entry checked
+//! - [`moving`]: taking the register to another municipality
 //! - [`present`]: a permit at the counter, for one request, without the home
 //! - [`history`]: who looked at what, and the receipt that a decision is in force
 //! - [`asking`]: what recipients ask, and the answer
@@ -21,6 +22,7 @@ pub mod decision;
 pub mod enrolment;
 pub mod history;
 pub mod link;
+pub mod moving;
 pub mod present;
 pub mod record;
 pub mod register;
@@ -34,8 +36,9 @@ pub use decision::{DenyDraft, NoticeText, PermitDraft};
 pub use enrolment::EnrolmentDraft;
 pub use error::WalletError;
 pub use history::HistoryView;
+pub use moving::MoveStep;
 pub use register::{RegisterContent, RegisterRow, RegisterView};
-pub use state::{Acting, Home, IdKey, ServiceKey, ShownNotice, Wallet};
+pub use state::{Acting, Home, IdKey, PairHome, PendingMove, ServiceKey, ShownNotice, Wallet};
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

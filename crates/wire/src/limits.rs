@@ -35,6 +35,8 @@ pub const CHAIN: usize = 4;
 pub const CERTIFICATE: usize = 16 * 1024;
 /// Most channel entries in one push or pull answer.
 pub const ENTRIES: usize = 512;
+/// Largest move handed in with what earlier homes hold of the pair, in bytes: some 4000 entries.
+pub const MOVE_SUBMISSION: usize = 16 * 1024 * 1024;
 /// Most direct denies or reports carried by one pull.
 pub const PULL_ATTACHMENTS: usize = 256;
 /// Bytes of direct denies carried by one pull; the first one goes whatever it weighs.

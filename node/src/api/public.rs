@@ -12,7 +12,7 @@ use axum::{
     routing::{get, post},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use wire::{Hash, cbor, consent::Attested, limits};
+use wire::{Hash, cbor, citizen::MoveSubmission, consent::Attested, limits};
 
 use super::{Body, Problem};
 use crate::{
@@ -63,6 +63,10 @@ pub fn router(public: Public) -> Router {
             .route("/wallet/link", post(link))
             .route("/wallet/decision", post(decision))
             .route("/wallet/key", post(key))
+            .route(
+                "/wallet/move",
+                post(move_pair).layer(DefaultBodyLimit::max(limits::MOVE_SUBMISSION)),
+            )
             .route("/wallet/register", post(register))
             .route("/wallet/history", post(history))
             .route("/wallet/requests", post(requests))
@@ -143,6 +147,11 @@ async fn key(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> 
     }))
 }
 
+async fn move_pair(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+    let reply = home(&public)?.move_pair(read::<MoveSubmission>(&body)?).await?;
+    Ok(Cbor::of(&reply))
+}
+
 async fn register(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
     let register = home(&public)?.register(read::<Attested>(&body)?).await?;
     Ok(Cbor::of(&register))
@@ -195,6 +204,13 @@ impl From<SubmissionError> for Problem {
             SubmissionError::Unknown(what) => Self::not_found(what),
             SubmissionError::NotYet | SubmissionError::NotCosigned => {
                 Self::new(StatusCode::CONFLICT, "not-yet", "Not in force yet").detail(error)
+            }
+            SubmissionError::OtherHome(_) => {
+                Self::new(StatusCode::CONFLICT, "other-home", "Another municipality is home now")
+                    .detail(error)
+            }
+            SubmissionError::Raced => {
+                Self::new(StatusCode::CONFLICT, "raced", "Something else came first").detail(error)
             }
             SubmissionError::Malformed(_)
             | SubmissionError::Admission(consent::AdmissionError::Envelope(_)) => {

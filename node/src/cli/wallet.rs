@@ -9,6 +9,7 @@ mod directory;
 mod history;
 mod json;
 mod keys;
+mod moves;
 mod phones;
 mod present;
 mod show;
@@ -23,7 +24,7 @@ use wallet::{Home, Wallet, WalletError};
 use wire::{Nonce, ServiceName, Signed, Signer, Timestamp, Unsigned, membership::Role};
 
 pub use arguments::{
-    AnswerArgs, AnswerWord, DenyArgs, KeyCommand, PermitArgs, PresentArgs, RecordCommand,
+    AnswerArgs, AnswerWord, DenyArgs, KeyCommand, MoveArgs, PermitArgs, PresentArgs, RecordCommand,
     WalletArgs, WalletCommand,
 };
 use directory::{KeyName, WalletDirectory};
@@ -118,6 +119,7 @@ async fn execute(
         WalletCommand::Requests { service } => session.requests(&service).await,
         WalletCommand::Answer(args) => session.answer(&args).await,
         WalletCommand::Effect { source, decision } => session.effect(&source, decision).await,
+        WalletCommand::Move(args) => session.move_home(&args).await,
         WalletCommand::Show => session.show(),
         WalletCommand::Record(RecordCommand::Put { source, item, file, url }) => {
             let client = session.client(&url)?;
@@ -156,12 +158,18 @@ impl Session<'_> {
         Nonce(self.entropy.array())
     }
 
+    /// Where the citizen lives.
     fn home(&self) -> anyhow::Result<WalletClient> {
         self.client(&self.wallet.home().url)
     }
 
     fn client(&self, url: &str) -> anyhow::Result<WalletClient> {
         Ok(WalletClient::trusting(url, &self.roots)?)
+    }
+
+    /// Where the register of the pair at a service is.
+    fn home_of(&self, service: &ServiceName) -> anyhow::Result<WalletClient> {
+        Ok(WalletClient::new(&self.wallet.home_of(service).url)?)
     }
 
     fn save(&self) -> anyhow::Result<()> {

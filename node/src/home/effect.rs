@@ -1,6 +1,6 @@
 //! 発効証明: the home's signed word that a decision is in force, and how it knows.
 
-use consent::{HomeEntry, PairThread};
+use consent::HomeEntry;
 use wire::{
     DecisionId,
     channel::EntryKind,
@@ -10,11 +10,7 @@ use wire::{
 };
 
 use super::{Home, register::SubmissionError};
-use crate::{
-    channel_store::{entry_key, subject_key},
-    context::Fault,
-    store::{Column, TypedRead},
-};
+use crate::{channel_store::home_rows, context::Fault};
 
 const UNREADABLE: &str = "the source could not read it: it permits nothing, and has no receipt";
 
@@ -26,24 +22,11 @@ impl Home {
             self.check_query(&trust, &query, |query: &EffectQuery| (&query.pair, query.time))?;
         let EffectQuery { pair, decision, .. } = query;
         let channel = self.channel(&pair);
-        let row = {
-            let read = self.context.committer.read();
-            let thread: PairThread = read
-                .read(Column::HomeThreads, &subject_key(&channel, &pair.subject))
-                .map_err(Fault::from)?
-                .unwrap_or_default();
-            let mut found = None;
-            for seq in thread.seqs.into_iter().rev() {
-                let row: Option<HomeEntry> = read
-                    .read(Column::HomeEntries, &entry_key(&channel, seq))
-                    .map_err(Fault::from)?;
-                if let Some(row) = row.filter(|row| is_it(row, &decision)) {
-                    found = Some(row);
-                    break;
-                }
-            }
-            found.ok_or(SubmissionError::Unknown("no such decision of this citizen is here"))?
-        };
+        let rows = home_rows(&*self.context.committer.read(), &channel, &pair.subject);
+        let mut rows = rows.map_err(Fault::from)?.into_iter().rev();
+        let row = rows
+            .find(|row| is_it(row, &decision))
+            .ok_or(SubmissionError::Unknown("no such decision of this citizen is here"))?;
         // What a lost disk could make this home forget is not promised yet.
         if !self.context.all_cosigned().await? {
             return Err(SubmissionError::NotCosigned);

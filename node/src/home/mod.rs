@@ -6,6 +6,7 @@ pub mod channels;
 pub mod desk;
 mod effect;
 pub mod enrolment;
+pub mod moves;
 pub mod notices;
 pub mod register;
 pub mod status;

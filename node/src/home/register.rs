@@ -2,23 +2,23 @@
 
 use consent::{
     AdmissionError, AdmittedCollapse, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, HomeEntry,
-    PairState, PairThread, Run,
+    PairState, Run,
     admission::ReadDecision,
     home::{Accepted, HomeChannel, HomeError, collapse_due, in_force, in_force_for},
 };
 use trust::LeafSubject;
 use wire::{
-    Now, ServiceId, Signed,
-    channel::{ChannelId, ChannelReply, ChannelRequest},
+    Now, OrganisationId, ServiceId, Signed,
+    channel::{ChannelId, ChannelReply, ChannelRequest, HeadStatement},
     citizen::{DecisionReply, InForce, PairRegister, RegisterEntry, WalletQuery},
     consent::{Attested, Collapse, KeyBegin, KeyEnd},
     ids::Pair,
     registry::MessageType,
 };
 
-use super::{Home, channels::load_channel, status};
+use super::{Home, channels::load_channel, moves, status};
 use crate::{
-    channel_store::{HomeChannelStore, channel_key, entry_key, subject_key},
+    channel_store::{HomeChannelStore, StoredMap, channel_key, entry_key, home_rows, subject_key},
     context::Fault,
     evidence_log,
     net::Protocol,
@@ -35,6 +35,10 @@ pub enum SubmissionError {
     Admission(#[from] AdmissionError),
     #[error("{0}")]
     Standing(String),
+    #[error("the pair's home is {0}, which takes its permits and keys")]
+    OtherHome(OrganisationId),
+    #[error("something else was handed in for the pair at the same time; hand this in again")]
+    Raced,
     #[error("{0}")]
     Malformed(&'static str),
     #[error("the request's time differs from ours by more than 5 minutes")]
@@ -62,6 +66,7 @@ impl From<HomeError> for SubmissionError {
     fn from(error: HomeError) -> Self {
         match error {
             HomeError::Store(fault) => Self::Fault(fault.into()),
+            HomeError::OtherHome(home) => Self::OtherHome(home),
             error => Self::Standing(error.to_string()),
         }
     }
@@ -72,9 +77,38 @@ impl SubmissionError {
     fn is_refusal(&self) -> bool {
         !matches!(
             self,
-            Self::Fault(_) | Self::Malformed(_) | Self::Admission(AdmissionError::Envelope(_))
+            Self::Fault(_)
+                | Self::Malformed(_)
+                | Self::Raced
+                | Self::Admission(AdmissionError::Envelope(_))
         )
     }
+}
+
+/// Which pair a signed change of keys is about.
+trait About: wire::Message {
+    fn pair(&self) -> &Pair;
+}
+
+impl About for KeyBegin {
+    fn pair(&self) -> &Pair {
+        &self.pair
+    }
+}
+
+impl About for KeyEnd {
+    fn pair(&self) -> &Pair {
+        &self.pair
+    }
+}
+
+/// What a home holds of one pair.
+pub(super) fn home_pair(
+    read: &(impl Read + ?Sized),
+    channel: &ChannelId,
+    subject: &ServiceId,
+) -> Result<PairState, Fault> {
+    Ok(read.read(Column::HomePairs, &subject_key(channel, subject))?.unwrap_or_default())
 }
 
 impl Home {
@@ -193,7 +227,10 @@ impl Home {
             let channel = self.channel(&pair);
             return match self.accept_begin(pair, submission, |_| {}).await {
                 Ok(accepted) => self.reply(&channel, &accepted).await,
-                Err(error) => self.refuse(MessageType::KeyBegin, begin.id(), error).await,
+                Err(error) => {
+                    let (id, error) = (begin.id(), self.redirected(&channel, begin, error)?);
+                    self.refuse(MessageType::KeyBegin, id, error).await
+                }
             };
         }
         let end = Signed::<KeyEnd>::decode(&submission.object, trust.network())
@@ -202,8 +239,31 @@ impl Home {
         let channel = self.channel(&pair);
         match self.accept_end(pair, submission, |_| {}).await {
             Ok(accepted) => self.reply(&channel, &accepted).await,
-            Err(error) => self.refuse(MessageType::KeyEnd, end.id(), error).await,
+            Err(error) => {
+                let (id, error) = (end.id(), self.redirected(&channel, end, error)?);
+                self.refuse(MessageType::KeyEnd, id, error).await
+            }
         }
+    }
+
+    /// Who holds a key of a pair whose home is another is told which, instead of that nobody may say
+    /// this here.
+    fn redirected<M: About>(
+        &self,
+        channel: &ChannelId,
+        signed: Signed<M>,
+        error: SubmissionError,
+    ) -> Result<SubmissionError, Fault> {
+        if !matches!(error, SubmissionError::Admission(AdmissionError::NotEntitled)) {
+            return Ok(error);
+        }
+        let state = self.pair_state(channel, &signed.unverified().pair().subject)?;
+        let key = state.keys.get(&signed.key()).map(|key| key.public_key);
+        let theirs = key.is_some_and(|key| signed.verify(&key).is_ok());
+        Ok(match state.home {
+            Some(home) if theirs && home != channel.home => SubmissionError::OtherHome(home),
+            _ => error,
+        })
     }
 
     /// Begins a key that this home itself approves, after fresh proofing. `None` if it had begun.
@@ -267,26 +327,27 @@ impl Home {
         let trust = self.context.live_trust()?;
         let (query, _) =
             self.check_query(&trust, &query, |query: &WalletQuery| (&query.pair, query.time))?;
-        let pair = &query.pair;
+        let subject = query.pair.subject;
         let at = self.context.now();
-        let channel = self.channel(pair);
-        let state = self.pair_state(&channel, &pair.subject)?;
-        let read = self.context.committer.read();
-        let home = self.home_channel(&*read, &channel)?;
-        let thread: PairThread = read
-            .read(Column::HomeThreads, &subject_key(&channel, &pair.subject))
-            .map_err(Fault::from)?
-            .unwrap_or_default();
-        let mut entries = Vec::with_capacity(thread.seqs.len());
-        for seq in thread.seqs {
-            let row: HomeEntry = read
-                .read(Column::HomeEntries, &entry_key(&channel, seq))
-                .map_err(Fault::from)?
-                .ok_or(Fault::Channel(consent::StoreFault(format!("entry {seq} is missing"))))?;
-            let status = self.status(&*read, &row, &home, &state, at)?;
-            entries.push(RegisterEntry { decision: row.decision, status, entry: row.entry });
-        }
-        Ok(PairRegister { entries })
+        let channel = self.channel(&query.pair);
+        let (head, brought, entries, map_proof) = {
+            let read = self.context.committer.read();
+            let home = self.home_channel(&*read, &channel)?;
+            let state = home_pair(&*read, &channel, &subject)?;
+            let listed = |row: HomeEntry| {
+                let status = self.status(&*read, &row, &home, &state, at)?;
+                Ok(RegisterEntry { decision: row.decision, status, entry: row.entry })
+            };
+            let rows = home_rows(&*read, &channel, &subject).map_err(Fault::from)?;
+            let entries = rows.into_iter().map(listed).collect::<Result<Vec<_>, Fault>>()?;
+            let map = StoredMap::of_home(&*read, &channel);
+            let map_proof = evidence::map::prove(&map, &wire::Hash(subject.0))
+                .map_err(|damaged| Fault::Channel(consent::StoreFault(damaged.to_string())))?;
+            (*home.head(), moves::brought(&*read, &channel, &subject)?, entries, map_proof)
+        };
+        let statement = HeadStatement { channel, head, time: at.wall };
+        let statement = self.context.attest(statement).await?;
+        Ok(PairRegister { brought, entries, statement, map_proof })
     }
 
     fn home_channel(
@@ -336,12 +397,11 @@ impl Home {
         channel: &ChannelId,
         subject: &ServiceId,
     ) -> Result<PairState, Fault> {
-        let read = self.context.committer.read();
-        Ok(read.read(Column::HomePairs, &subject_key(channel, subject))?.unwrap_or_default())
+        home_pair(&*self.context.committer.read(), channel, subject)
     }
 
     /// Runs one of the channel's `accept_…` at the commit point, logs it, and wakes the pusher.
-    async fn accept(
+    pub(super) async fn accept(
         &self,
         channel: ChannelId,
         job: impl FnOnce(
@@ -411,14 +471,16 @@ impl Home {
         state: &PairState,
         now: Now,
     ) -> Result<InForce, Fault> {
-        let status = in_force(entry, home, &self.run, now);
-        let status = in_force_for(state, &self.context.organisation, status);
+        let us = &self.context.organisation;
+        let status = in_force_for(state, us, in_force(entry, home, &self.run, now));
         Ok(match status {
             InForce::Unreadable(_) => status,
             // What a lost disk could make this home forget is not promised.
             _ if !self.context.is_cosigned(self.record_of(read, home.id(), entry)?) => {
                 InForce::Durable
             }
+            // Applied at the source, and without effect there until the home before lets go.
+            InForce::Acknowledged(_) if state.waits(us, &entry.entry) => InForce::Accepted,
             status => status,
         })
     }

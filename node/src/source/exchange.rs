@@ -199,6 +199,11 @@ impl Source {
                     log_index,
                     receipt: None,
                 };
+                let former = source.former_channels(tx, &facts)?;
+                if !former.is_empty() {
+                    let key = release_key(&asked.recipient, &asked.id);
+                    tx.write(Column::FormerHeads, key, &former);
+                }
                 tx.write(Column::Releases, release_key(&asked.recipient, &asked.id), &stored);
                 tx.write(Column::ReleaseIds, request.id().0, &(&asked.recipient, asked.id));
             }

@@ -12,7 +12,12 @@ use exchange::{
     Authentic, PresentConsent, Previous, View,
     source::{ChannelView, PairView},
 };
-use wire::{DecisionId, Now, ServiceId, channel::ChannelId, consent::Recipient, exchange::Request};
+use wire::{
+    DecisionId, Now, ServiceId,
+    channel::{ChannelHead, ChannelId},
+    consent::Recipient,
+    exchange::Request,
+};
 
 use super::{Source, StoredRelease, channels, release_key};
 use crate::{
@@ -36,7 +41,7 @@ pub(super) struct Facts {
     uses: BTreeMap<DecisionId, UseCount>,
     lease: Result<Lease, NoLease>,
     previous: Option<StoredRelease>,
-    channel: Option<(ChannelId, wire::channel::ChannelHead)>,
+    channel: Option<(ChannelId, ChannelHead)>,
     present: Option<Arc<PresentConsent>>,
     now: Now,
 }
@@ -115,6 +120,27 @@ impl Source {
         }
         facts.pair = Some((subject, pair));
         Ok(facts)
+    }
+
+    /// How far the channels of the homes before are applied, of a pair that moved: what evidence of a
+    /// release has to show beside the channel of its home.
+    pub(super) fn former_channels(
+        &self,
+        read: &(impl Read + ?Sized),
+        facts: &Facts,
+    ) -> Result<Vec<(ChannelId, ChannelHead)>, StoreError> {
+        let (Some((_, pair)), Some((channel, _))) = (&facts.pair, &facts.channel) else {
+            return Ok(Vec::new());
+        };
+        let network = *self.context.trust().network();
+        let former = pair.former_homes.iter().filter(|home| **home != channel.home);
+        former
+            .map(|home| {
+                let id = ChannelId { home: home.clone(), source: channel.source.clone() };
+                let applied = *channels::load(read, &network, &id)?.applied();
+                Ok((id, applied))
+            })
+            .collect()
     }
 
     /// Whom a present-consent says the request is about, unless another citizen's permit opens that

@@ -9,6 +9,7 @@ mod faces;
 mod forgeries;
 mod http;
 mod https;
+mod moves;
 mod notices;
 mod outage;
 mod phones;

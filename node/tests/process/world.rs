@@ -59,7 +59,9 @@ impl Turn {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let network = NETWORK.get_or_init(|| {
             let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("process-tests");
-            founding::found(&dir, &mebuku(), &founding::Plan::story()).expect("a network")
+            // Beside the story's people, some who move: each has a register of their own.
+            let plan = founding::Plan { crowd: 5, ..founding::Plan::story() };
+            founding::found(&dir, &mebuku(), &plan).expect("a network")
         });
         set_witnesses(network, false);
         let processes = Processes::new(mebuku(), network);
@@ -142,6 +144,31 @@ impl Turn {
         citizen.until_in_force(&from).await.expect("in force");
     }
 
+    /// Waits until a source's lease from a city is live.
+    pub async fn leased(&self, source: &str, city: &str) {
+        let home = self.node(city).participant.organisation().to_string();
+        until(&format!("{source} to have a lease of {city}"), async || {
+            let leases = self.provider(source).get("/v1/leases").await.expect("leases");
+            let leases = leases.json().expect("json");
+            let leases = leases.as_array().expect("leases");
+            leases.iter().any(|lease| lease["home"] == home.as_str() && lease["live"] == true)
+        })
+        .await;
+    }
+
+    /// The evidence bundle of a release at a source, by the recipient's id of the request.
+    pub async fn bundle(&self, source: &str, request: &wire::Nonce) -> Vec<u8> {
+        let path = format!("/v1/requests/{request}/bundle");
+        let client = self.provider(source);
+        until("a bundle", async || {
+            let answer = client.get(&path).await.expect("an answer");
+            assert!([200, 409].contains(&answer.status.as_u16()), "{}", answer.text());
+            answer.status == 200
+        })
+        .await;
+        client.get(&path).await.expect("an answer").body.to_vec()
+    }
+
     pub async fn ask(&self, question: &Question) -> Answer {
         let asks =
             |node: &&Founded| node.participant.service_name().as_ref() == Some(&question.recipient);
@@ -189,6 +216,16 @@ pub fn question(citizen: &Citizen, source: &str, recipient: &str) -> Question {
         items: vec![ITEM.parse().expect("an item")],
         purpose: "treatment".parse().expect("a purpose"),
         whole: true,
+    }
+}
+
+/// A flipped bit anywhere makes a bundle prove nothing; looked at in some hundred places.
+pub fn every_bit_counts(file: &[u8], root: &wire::NetworkId) {
+    let step = file.len() / 101 + 1;
+    for at in (0..file.len()).step_by(step) {
+        let mut flipped = file.to_vec();
+        flipped[at] ^= 1 << (at % 8);
+        assert!(exchange::bundle::verify(&flipped, root).is_err(), "byte {at} may change");
     }
 }
 

@@ -20,6 +20,8 @@ use crate::{credential::CLOCK_SKEW_MS, request::Authentic};
 
 /// How old the status of the signing certificate may be, unless the source is told otherwise.
 pub const STATUS_AGE_MS: u64 = 600_000;
+/// The most that a source may be told: a status says nothing of what came after it.
+pub const LONGEST_STATUS_AGE_MS: u64 = 24 * 3_600_000;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PresentConsentError {
@@ -109,6 +111,11 @@ impl PresentConsent {
         &self.decision
     }
 
+    /// When the CA said that the certificate is good.
+    pub fn status(&self) -> Timestamp {
+        self.status
+    }
+
     pub(super) fn standing(&self) -> &StandingPermit {
         &self.standing
     }
@@ -124,7 +131,7 @@ impl PresentConsent {
     }
 
     /// The pair with this permit in it, and, if it has to do alone, no other.
-    pub(super) fn joined(&self, pair: &PairState, alone: bool) -> PairState {
+    pub(crate) fn joined(&self, pair: &PairState, alone: bool) -> PairState {
         let mut pair = pair.clone();
         if alone {
             pair.permits.clear();

@@ -85,6 +85,8 @@ pub enum WalletCommand {
     Answer(AnswerArgs),
     /// Get the receipt that a decision is in force (発効証明), and keep it.
     Effect { source: ServiceName, decision: DecisionId },
+    /// Take your registers to the municipality whose node answers at a URL: you have moved there.
+    Move(MoveArgs),
     /// Show what this wallet holds.
     Show,
     /// Records you hand in yourself.
@@ -176,6 +178,19 @@ impl DenyArgs {
             purpose: self.purpose.clone().map_or(PurposeScope::Any, PurposeScope::Code),
         }
     }
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct MoveArgs {
+    /// The new municipality's node.
+    #[arg(long)]
+    pub to: String,
+    /// Only the register at this service; without it, all of them, and you live there from now on.
+    #[arg(long)]
+    pub service: Option<ServiceName>,
+    /// A card file to enrol with, if none was given to `create`.
+    #[arg(long)]
+    pub card: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

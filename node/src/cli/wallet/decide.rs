@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use wallet::{NoticeText, PermitDraft, RegisterView};
 use wire::{
     DecisionId, ServiceName, Unsigned,
-    citizen::DecisionReply,
+    citizen::{DecisionReply, PairRegister},
     consent::{Decision, Onward, Reopen, Uses},
 };
 
@@ -16,16 +16,24 @@ use crate::wallet_client::ClientError;
 impl Session<'_> {
     /// Fetches and checks the register of the pair at a source.
     pub(super) async fn register(&mut self, source: &ServiceName) -> anyhow::Result<RegisterView> {
+        Ok(self.whole_register(source).await?.1)
+    }
+
+    /// The same, with what the home said.
+    pub(super) async fn whole_register(
+        &mut self,
+        source: &ServiceName,
+    ) -> anyhow::Result<(PairRegister, RegisterView)> {
         let query = self.wallet.query(source, self.nonce(), self.now()).map_err(hint)?;
         let query = self.sign(source, query)?;
-        let home = self.home()?;
+        let home = self.home_of(source)?;
         let trust = self.trust(&home).await?;
         let register = home.register(&self.wallet.attest_with_service_key(source, &query)?).await?;
         let view = self.wallet.read_register(source, &register, &trust, self.now())?;
         self.directory.save_last(Last::Register, source, &register)?;
         self.wallet.note_register(source, &view);
         self.save()?;
-        Ok(view)
+        Ok((register, view))
     }
 
     pub(super) async fn permit(&mut self, args: &PermitArgs) -> anyhow::Result<Report> {
@@ -140,7 +148,7 @@ impl Session<'_> {
     ) -> anyhow::Result<DecisionReply> {
         let signed = self.sign(source, unsigned)?;
         let decision = self.wallet.attest_with_service_key(source, &signed)?;
-        let reply = self.home()?.decide(&decision).await?;
+        let reply = self.home_of(source)?.decide(&decision).await?;
         self.wallet.check_decision_reply(&signed, &reply)?;
         Ok(reply)
     }

@@ -17,7 +17,9 @@ pub fn service_key(service: &ServiceName, own: &ServiceKey) -> Value {
 /// Each entry of a register; what a permit allows is worked out for `now`.
 pub fn register(view: &RegisterView, now: Timestamp) -> Value {
     let row = |row: &RegisterRow| {
-        let mut json = json!({ "seq": row.seq, "status": row.status, "scope": row.scope });
+        let mut json = json!({
+            "home": row.home, "seq": row.seq, "status": row.status, "scope": row.scope,
+        });
         match &row.content {
             RegisterContent::Decision { id, key, decision } => {
                 json["kind"] = json!(if row.is_deny() { "deny" } else { "permit" });

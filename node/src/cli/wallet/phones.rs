@@ -24,7 +24,7 @@ impl Session<'_> {
             KeyCommand::Approve { source, file, proxy_days } => {
                 let chain: Vec<Bytes> =
                     cbor::from_slice(&read_file(&file)?).context("not an exported chain")?;
-                let trust = self.trust(&self.home()?).await?;
+                let trust = self.trust(&self.home_of(&source)?).await?;
                 let (nonce, now) = (self.nonce(), self.now());
                 let begin = match proxy_days {
                     Some(days) => {
@@ -64,7 +64,7 @@ impl Session<'_> {
                 (source, change, "the key ends")
             }
         };
-        let reply = self.home()?.key(&change).await?;
+        let reply = self.home_of(&source)?.key(&change).await?;
         Ok(Report {
             text: format!("{what} at {source}: {}\n", words::status(&reply.status)),
             json: serde_json::to_value(&reply)?,

@@ -129,7 +129,11 @@ pub fn register(view: &RegisterView, now: Timestamp) -> String {
                 ("unreadable", stands)
             }
         };
-        let _ = writeln!(text, "{:>5}  {what:<11}  {}  [{}]", row.seq, id, status(&row.status));
+        let standing = match &row.status {
+            Some(standing) => status(standing),
+            None => format!("brought from {}", row.home),
+        };
+        let _ = writeln!(text, "{:>5}  {what:<11}  {}  [{standing}]", row.seq, id);
         if row.decision().is_some() || matches!(row.content, RegisterContent::Unreadable { .. }) {
             let _ = writeln!(text, "       {}", scope(&row.scope));
         }
