@@ -2,17 +2,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use consent::PairThread;
+use consent::{PairThread, moving};
 use evidence::{map, proof::LogProof, record::Release};
 use exchange::bundle::{Bundle, FORMAT};
 use wire::{
-    Hash, Nonce,
-    channel::{ChannelHead, ChannelId, Entry},
+    Hash, Nonce, OrganisationId,
+    channel::{ChannelHead, ChannelId, Entry, PairExtract},
+    consent::Attested,
     membership::NodeIdentity,
 };
 
 use crate::{
-    channel_store::{entry_key, map_key, subject_key},
+    channel_store::{StoredMap, entry_key, subject_key},
     context::Fault,
     source::{Source, StoredRelease, channels::statement_key},
     store::{
@@ -29,8 +30,6 @@ pub enum AssembleError {
     NoCheckpoint,
     #[error("the citizen's decisions have changed since; the proof for that moment is not kept")]
     MovedOn,
-    #[error("the release was made on a present-consent; bundles of those come later")]
-    PresentConsent,
     #[error("a part is missing in the store: {0}")]
     Missing(&'static str),
     #[error(transparent)]
@@ -49,28 +48,47 @@ pub async fn assemble(source: &Arc<Source>, id: &Nonce) -> Result<Vec<u8>, Assem
     let stored = source.release_by_id(id)?.ok_or(AssembleError::Unknown)?;
     let network = context.network()?;
     let recipient = network.member(&stored.recipient.organisation()).await.map_err(Fault::from)?;
-    let home = network.member(&stored.released.release.channel.home).await.map_err(Fault::from)?;
-    let identities = (recipient.identity.clone(), home.identity.clone());
-    from_store(source, stored, identities)
+    let release = &stored.released.release;
+    let applied = ChannelHead { position: release.position, map: release.map };
+    let mut heads = vec![(release.channel.clone(), applied)];
+    heads.extend(source.former_heads(&stored.recipient, id)?);
+    let mut homes = BTreeMap::new();
+    for (channel, _) in &heads {
+        let home = network.member(&channel.home).await.map_err(Fault::from)?;
+        homes.insert(channel.home.clone(), home.identity.clone());
+    }
+    from_store(source, stored, recipient.identity.clone(), (heads, homes))
 }
 
 fn from_store(
     source: &Arc<Source>,
     stored: StoredRelease,
-    (recipient, home): (NodeIdentity, NodeIdentity),
+    recipient: NodeIdentity,
+    (heads, homes): (Vec<(ChannelId, ChannelHead)>, BTreeMap<OrganisationId, NodeIdentity>),
 ) -> Result<Vec<u8>, AssembleError> {
     let context = &source.context;
     let read = context.committer.read();
     let release = &stored.released.release;
-    let lease = release.lease.ok_or(AssembleError::PresentConsent)?;
-    let applied = ChannelHead { position: release.position, map: release.map };
-    let grant = read
-        .read(Column::Grants, &lease.0)?
-        .ok_or(AssembleError::Missing("the grant of the lease"))?;
-    let statement = read
-        .read(Column::Statements, &statement_key(&release.channel, applied.position.length))?
-        .ok_or(AssembleError::Missing("the home's word on the head"))?;
-    let (entries, map_proof) = decisions(&*read, release, &applied)?;
+    let home = homes.get(&release.channel.home);
+    let home = home.ok_or(AssembleError::Missing("the home"))?.clone();
+    let grant = match release.lease {
+        None => None,
+        Some(lease) => {
+            let grant = read.read(Column::Grants, &lease.0)?;
+            Some(grant.ok_or(AssembleError::Missing("the grant of the lease"))?)
+        }
+    };
+    let mut extracts = Vec::with_capacity(heads.len());
+    for (channel, head) in &heads {
+        let home = homes.get(&channel.home).ok_or(AssembleError::Missing("a home"))?;
+        extracts.push((channel, extract(&*read, (channel, head), release, home)?));
+    }
+    let held = extracts.iter().map(|(channel, extract)| (*channel, &extract.entries[..]));
+    let order: Vec<_> = moving::in_order(held, context.trust().network())
+        .into_iter()
+        .map(|(channel, _)| channel.clone())
+        .collect();
+    extracts.sort_by_key(|(channel, _)| order.iter().position(|of| of == *channel));
     let bundle = Bundle {
         format: FORMAT.to_owned(),
         trust: context.trust().file().clone(),
@@ -80,24 +98,27 @@ fn from_store(
         release: log_proof(&*read, stored.log_index)?,
         presentation: stored.presentation,
         grant,
-        statement,
-        entries,
-        map_proof,
+        channels: extracts.into_iter().map(|(_, extract)| extract).collect(),
         receipt: stored.receipt,
     };
     Ok(bundle.to_bytes())
 }
 
-/// The pair's entries up to the head of the release, and the proof that there were no others.
-fn decisions(
+/// The pair's entries in one channel up to a head, the home's word on that head, and the proof that there
+/// were no others.
+fn extract(
     read: &dyn Read,
+    (channel, applied): (&ChannelId, &ChannelHead),
     release: &Release,
-    applied: &ChannelHead,
-) -> Result<(Vec<Entry>, map::MapProof), AssembleError> {
-    let (channel, subject) = (&release.channel, release.pair.subject);
-    let thread: PairThread = read
-        .read(Column::SourceThreads, &subject_key(channel, &subject))?
-        .ok_or(AssembleError::Missing("the pair's thread"))?;
+    home: &NodeIdentity,
+) -> Result<PairExtract, AssembleError> {
+    let subject = release.pair.subject;
+    let statement = read
+        .read(Column::Statements, &statement_key(channel, applied.position.length))?
+        .ok_or(AssembleError::Missing("a home's word on its head"))?;
+    let statement = Attested { object: statement, chain: home.chain.clone() };
+    let thread: PairThread =
+        read.read(Column::SourceThreads, &subject_key(channel, &subject))?.unwrap_or_default();
     let mut entries = Vec::new();
     for seq in thread.seqs.iter().filter(|seq| **seq < applied.position.length) {
         let entry: Entry = read
@@ -105,8 +126,8 @@ fn decisions(
             .ok_or(AssembleError::Missing("an entry of the pair"))?;
         entries.push(entry);
     }
-    let proof = proof_at(read, channel, applied, &Hash(subject.0))?;
-    Ok((entries, proof))
+    let map_proof = proof_at(read, channel, applied, &Hash(subject.0))?;
+    Ok(PairExtract { statement, entries, map_proof })
 }
 
 /// The Merkle map as it was at an earlier head: the threads cut off there, put together again.
@@ -116,7 +137,7 @@ fn proof_at(
     applied: &ChannelHead,
     key: &Hash,
 ) -> Result<map::MapProof, AssembleError> {
-    let nodes = StoredNodes { read, channel };
+    let nodes = StoredMap::of_source(read, channel);
     if map::root(&nodes) == applied.map {
         return map::prove(&nodes, key).map_err(|_| AssembleError::Missing("a node of the map"));
     }
@@ -136,18 +157,6 @@ fn proof_at(
         return Err(AssembleError::MovedOn);
     }
     Ok(map.prove(key))
-}
-
-struct StoredNodes<'a> {
-    read: &'a dyn Read,
-    channel: &'a ChannelId,
-}
-
-impl map::MapNodes for StoredNodes<'_> {
-    fn node(&self, key: &map::NodeKey) -> Option<map::MapNode> {
-        // A node that cannot be read makes the proof fail, never pass.
-        self.read.read(Column::SourceMap, &map_key(self.channel, key)).ok().flatten()
-    }
 }
 
 fn log_proof(read: &dyn Read, index: u64) -> Result<LogProof, AssembleError> {

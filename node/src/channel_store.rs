@@ -2,12 +2,12 @@
 //! writes lands in one atomic batch with the evidence of it.
 
 use consent::{
-    ChannelStore, DenyKey, HomeEntry, PairState, PairThread, StoreFault, UseCount,
+    ChannelStore, DenyKey, HomeEntries, HomeEntry, PairState, PairThread, StoreFault, UseCount,
     home::HomeChannel,
     source::SourceChannel,
     store::{HomeStore, SourceStore},
 };
-use evidence::map::{MapNode, NodeKey};
+use evidence::map::{MapNode, MapNodes, NodeKey};
 use wire::{
     DecisionId, ServiceId, ServiceName,
     channel::{ChannelId, Entry},
@@ -15,9 +15,6 @@ use wire::{
 };
 
 use crate::store::{Column, Key, Read, Scan, StoreError, Transaction, TypedRead};
-
-/// Most denies looked at for one pull; they leave as the homes bring them back.
-const DIRECT_DENIES: usize = 4096;
 
 /// A store that fails, as the machines of `consent` know it.
 pub fn store_fault(error: StoreError) -> StoreFault {
@@ -88,6 +85,45 @@ pub fn source_pair(
     Ok(pair.unwrap_or_default())
 }
 
+/// What a home's channel holds of one pair, in its order.
+pub fn home_rows(
+    read: &(impl Read + ?Sized),
+    channel: &ChannelId,
+    subject: &ServiceId,
+) -> Result<Vec<HomeEntry>, StoreFault> {
+    let thread: Option<PairThread> =
+        read.read(Column::HomeThreads, &subject_key(channel, subject)).map_err(store_fault)?;
+    let row = |seq| {
+        let row = read.read(Column::HomeEntries, &entry_key(channel, seq)).map_err(store_fault)?;
+        row.ok_or_else(|| StoreFault(format!("entry {seq} is missing")))
+    };
+    thread.unwrap_or_default().seqs.into_iter().map(row).collect()
+}
+
+/// The Merkle map of a channel as one of its ends stores it, to be proven from.
+pub struct StoredMap<'a> {
+    read: &'a dyn Read,
+    column: Column,
+    channel: &'a ChannelId,
+}
+
+impl<'a> StoredMap<'a> {
+    pub fn of_home(read: &'a dyn Read, channel: &'a ChannelId) -> Self {
+        Self { read, column: HOME.map, channel }
+    }
+
+    pub fn of_source(read: &'a dyn Read, channel: &'a ChannelId) -> Self {
+        Self { read, column: SOURCE.map, channel }
+    }
+}
+
+impl MapNodes for StoredMap<'_> {
+    fn node(&self, key: &NodeKey) -> Option<MapNode> {
+        // A node that cannot be read makes the proof fail, never pass.
+        self.read.read(self.column, &map_key(self.channel, key)).ok().flatten()
+    }
+}
+
 macro_rules! channel_store {
     ($store:ident, $columns:expr, $pair_key:expr) => {
         impl ChannelStore for $store<'_, '_> {
@@ -125,13 +161,35 @@ channel_store!(SourceChannelStore, SOURCE, |channel: &ChannelId, subject: &Servi
     source_pair_key(&channel.source, subject)
 });
 
+/// One channel's entries at its home, as they are durable.
+pub struct HomeChannelEntries<'r, R: ?Sized> {
+    pub read: &'r R,
+    pub channel: ChannelId,
+}
+
+fn home_entry(
+    read: &(impl Read + ?Sized),
+    channel: &ChannelId,
+    seq: u64,
+) -> Result<Option<HomeEntry>, StoreFault> {
+    read.read(Column::HomeEntries, &entry_key(channel, seq)).map_err(store_fault)
+}
+
+impl<R: Read + ?Sized> HomeEntries for HomeChannelEntries<'_, R> {
+    fn entry(&self, seq: u64) -> Result<Option<HomeEntry>, StoreFault> {
+        home_entry(self.read, &self.channel, seq)
+    }
+}
+
+impl HomeEntries for HomeChannelStore<'_, '_> {
+    fn entry(&self, seq: u64) -> Result<Option<HomeEntry>, StoreFault> {
+        home_entry(&*self.tx, &self.channel, seq)
+    }
+}
+
 impl HomeStore for HomeChannelStore<'_, '_> {
     fn put_channel(&mut self, channel: &HomeChannel) {
         self.tx.write(Column::HomeChannels, channel_key(channel.id()), channel);
-    }
-
-    fn entry(&self, seq: u64) -> Result<Option<HomeEntry>, StoreFault> {
-        self.tx.read(Column::HomeEntries, &entry_key(&self.channel, seq)).map_err(store_fault)
     }
 
     fn put_entry(&mut self, entry: &HomeEntry) {
@@ -158,14 +216,22 @@ impl SourceStore for SourceChannelStore<'_, '_> {
         after: Option<&DenyKey>,
         limit: usize,
     ) -> Result<Vec<(DenyKey, Attested)>, StoreFault> {
+        let prefix = Key::new().text(&self.channel.source);
+        let mut scan = Scan::prefix(&prefix, limit);
         let start = after.map(|(subject, id)| direct_key(&self.channel, subject, id));
-        let mut denies = Vec::new();
-        let mut looked_at = 0;
         if let Some(start) = &start {
-            self.scan_denies(Some(start), None, limit, &mut looked_at, &mut denies)?;
+            scan = scan.after(start);
         }
-        self.scan_denies(None, start.as_ref(), limit, &mut looked_at, &mut denies)?;
-        Ok(denies)
+        let rows = self.tx.scan_values::<Attested>(Column::DirectDenies, &scan);
+        (rows.map_err(store_fault)?.into_iter())
+            .map(|(key, deny)| {
+                let ids = key.get(prefix.len()..).and_then(<[u8]>::split_first_chunk::<32>);
+                let (subject, id) =
+                    ids.ok_or_else(|| StoreFault("a key is too short".to_owned()))?;
+                let id = wire::Hash::try_from(id).map_err(|e| StoreFault(e.to_string()))?;
+                Ok(((ServiceId(*subject), id.into()), deny))
+            })
+            .collect()
     }
 
     fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested) {
@@ -183,39 +249,5 @@ impl SourceStore for SourceChannelStore<'_, '_> {
 
     fn put_uses(&mut self, permit: &DecisionId, uses: UseCount) {
         self.tx.write(Column::Uses, permit.0, &uses);
-    }
-}
-
-impl SourceChannelStore<'_, '_> {
-    /// Adds this home's denies behind one key and up to another, until there are `limit` of them.
-    fn scan_denies(
-        &self,
-        after: Option<&Key>,
-        up_to: Option<&Key>,
-        limit: usize,
-        looked_at: &mut usize,
-        denies: &mut Vec<(DenyKey, Attested)>,
-    ) -> Result<(), StoreFault> {
-        let prefix = Key::new().text(&self.channel.source);
-        let mut scan = Scan::prefix(&prefix, DIRECT_DENIES.saturating_sub(*looked_at));
-        if let Some(after) = after {
-            scan = scan.after(after);
-        }
-        let rows =
-            self.tx.scan_values::<Attested>(Column::DirectDenies, &scan).map_err(store_fault)?;
-        *looked_at += rows.len();
-        for (key, deny) in rows {
-            if denies.len() == limit || up_to.is_some_and(|end| key[..] > end[..]) {
-                break;
-            }
-            let ids = key.get(prefix.len()..).and_then(<[u8]>::split_first_chunk::<32>);
-            let (subject, id) = ids.ok_or_else(|| StoreFault("a key is too short".to_owned()))?;
-            let id = wire::Hash::try_from(id).map_err(|error| StoreFault(error.to_string()))?;
-            let subject = ServiceId(*subject);
-            if self.pair(&subject)?.home.as_ref() == Some(&self.channel.home) {
-                denies.push(((subject, id.into()), deny));
-            }
-        }
-        Ok(())
     }
 }

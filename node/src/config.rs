@@ -11,6 +11,8 @@ use libp2p::{Multiaddr, multiaddr};
 use serde::Deserialize;
 use wire::{Hash, NetworkId, OrganisationId, ServiceName, limits, membership::Role};
 
+use crate::tls::TlsFiles;
+
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("{}: cannot be read", path.display())]
@@ -61,12 +63,15 @@ pub struct Config {
     /// Nodes to dial first, each ending in `/p2p/<peer id>`.
     #[serde(default)]
     pub bootstrap: Vec<Multiaddr>,
-    /// Where wallets and verifiers reach this node (behind a TLS terminator).
+    /// Where wallets and verifiers reach this node: https with `public_tls`, else plain http for a TLS
+    /// terminator on this machine.
     #[serde(default)]
     pub public_listen: Option<SocketAddr>,
     /// The URL under which `public_listen` is known outside.
     #[serde(default)]
     pub public_url: Option<String>,
+    #[serde(default)]
+    pub public_tls: Option<TlsFiles>,
     /// The local provider API, with /metrics and /health.
     pub provider_listen: SocketAddr,
     /// SHA-256 of each API key of the provider API.
@@ -149,8 +154,7 @@ impl Default for SourceConfig {
     }
 }
 
-/// A status says nothing of what came after it: never good for longer than this.
-const LONGEST_STATUS_AGE_S: u64 = 24 * 60 * 60;
+const LONGEST_STATUS_AGE_S: u64 = exchange::source::LONGEST_STATUS_AGE_MS / 1000;
 
 /// Who watches over this node's log. What is left out follows from the number of municipalities.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
@@ -239,11 +243,13 @@ impl Config {
             .jpki
             .iter_mut()
             .flat_map(|jpki| jpki.roots.iter_mut().chain(std::iter::once(&mut jpki.crl_file)));
+        let tls = self.public_tls.iter_mut().flat_map(|tls| [&mut tls.certificate, &mut tls.key]);
         let optional = [&mut self.passphrase_file, &mut self.api_keys_file, &mut self.number_key];
         [&mut self.data_dir, &mut self.trust_file]
             .into_iter()
             .chain(optional.into_iter().flatten())
             .chain(jpki)
+            .chain(tls)
             // Joining an absolute path gives that path.
             .for_each(|path| *path = directory.join(&path));
     }
@@ -280,6 +286,7 @@ impl Config {
         )?;
         let public = self.public_listen.is_some() == self.public_url.is_some();
         need(public, "public_url", "goes with `public_listen`: set both or neither")?;
+        self.check_tls()?;
         for (role, why) in [
             (Role::Home, "a home needs it: wallets hand in decisions there"),
             (Role::Issuer, "an issuer needs it: wallets enrol there"),
@@ -313,6 +320,24 @@ impl Config {
             "lease_ms",
             "must be from 2000 (2 s) to 86400000 (1 day)",
         )
+    }
+
+    /// What wallets send may be read by nobody on the way.
+    fn check_tls(&self) -> Result<(), (&'static str, String)> {
+        let secure = self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"));
+        match (&self.public_tls, self.public_listen) {
+            (Some(_), None) => Err(("public_tls", "goes with `public_listen`".to_owned())),
+            (Some(_), Some(_)) if !secure => {
+                Err(("public_url", "must be https:// with `public_tls`".to_owned()))
+            }
+            (None, Some(address)) if !address.ip().is_loopback() => Err((
+                "public_listen",
+                format!(
+                    "{address}: plain http stays on this machine; set `public_tls`, or listen on loopback behind a TLS terminator"
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn check_services(&self) -> Result<(), (&'static str, String)> {

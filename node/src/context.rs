@@ -160,6 +160,16 @@ impl Context {
         self.own_log.cosigned(log_index).await
     }
 
+    /// Whether they have by now.
+    pub fn is_cosigned(&self, log_index: u64) -> bool {
+        self.own_log.is_cosigned(log_index)
+    }
+
+    /// The one gate before anything leaves; see [`OwnLog::while_serving`].
+    pub async fn while_serving<T>(&self, work: impl Future<Output = T>) -> Result<T, NotServing> {
+        self.own_log.while_serving(work).await
+    }
+
     /// Waits as [`cosigned`](Self::cosigned) for everything that this node's log holds now.
     pub async fn all_cosigned(&self) -> Result<bool, Fault> {
         let hurried = self.commit(|tx| {
@@ -215,7 +225,8 @@ impl Context {
         Ok(Bytes(self.sign(statement).await?.bytes().to_vec()))
     }
 
-    /// Sends a message to an organisation's node and decodes its reply.
+    /// Sends a message to an organisation's node and decodes its reply. A node that was put back to an
+    /// old state sends nothing: it would speak from a past that is over.
     pub async fn ask<Q, R>(
         &self,
         to: &OrganisationId,
@@ -226,6 +237,9 @@ impl Context {
         Q: Serialize,
         R: serde::de::DeserializeOwned,
     {
+        if protocol != Protocol::Witness {
+            self.serving()?;
+        }
         let reply = self.network()?.request(to, protocol, wire::cbor::to_vec(message)).await?;
         wire::cbor::from_slice(&reply).map_err(|_| Fault::Protocol)
     }

@@ -60,7 +60,7 @@ impl<O: Owed> Courier<O> {
                 }
                 Next::Send => match self.owed.send(&to).await {
                     Ok(more) => Event::Delivered { more },
-                    Err(Fault::Stopping) => return,
+                    Err(Fault::Stopping | Fault::NotServing(_)) => return,
                     Err(fault) => {
                         tracing::debug!(%fault, "not delivered, trying again");
                         Event::Failed

@@ -4,7 +4,7 @@
 use consent::{HomeEntry, source::AppliedEntry};
 use evidence::record::{
     AttemptRefused, CertificateIssued, CertificateRevoked, EntryAccepted, EntryApplied,
-    LongestGrant, NodeStarted, Record, RecordStored, Refusal, Refusals, Release,
+    LongestGrant, NodeStarted, OperatorAction, Record, RecordStored, Refusal, Refusals, Release,
 };
 use exchange::Authentic;
 use serde::Serialize;
@@ -110,6 +110,17 @@ pub fn refusal(request: &Authentic, pair: Option<Pair>, reason: &str, at: Timest
     Record::new(&body, at)
 }
 
+/// A person did something by hand. `object`: the id of what was signed for it, if anything was.
+pub fn operator_action(
+    operator: &str,
+    action: &'static str,
+    object: Option<Hash>,
+    at: Timestamp,
+) -> Record {
+    let (operator, action) = (operator.to_owned(), action.to_owned());
+    Record::new(&OperatorAction { operator, action, object }, at)
+}
+
 pub fn node_started(descriptor: Hash, log_size: u64, at: Timestamp) -> Record {
     let version = env!("CARGO_PKG_VERSION").to_owned();
     Record::new(&NodeStarted { version, descriptor: Some(descriptor), log_size }, at)
@@ -127,6 +138,9 @@ pub struct LogView {
     pub reason: Option<String>,
     /// How many, where many were counted together.
     pub count: Option<u64>,
+    /// What a person did by hand, and who it was.
+    pub action: Option<String>,
+    pub operator: Option<String>,
 }
 
 /// Most entries in one page.
@@ -143,6 +157,7 @@ pub fn page(read: &(impl Read + ?Sized), from: u64) -> Result<Vec<LogView>, Stor
         let refusal = record.body::<Refusal>().ok();
         let attempt = record.body::<AttemptRefused>().ok();
         let refusals = record.body::<Refusals>().ok();
+        let by_hand = record.body::<OperatorAction>().ok();
         views.push(LogView {
             index,
             kind: record.kind.to_string(),
@@ -155,6 +170,8 @@ pub fn page(read: &(impl Read + ?Sized), from: u64) -> Result<Vec<LogView>, Stor
                 .map(|refusal| refusal.reason)
                 .or(attempt.map(|attempt| attempt.reason))
                 .or(refusals.map(|refusals| refusals.reason)),
+            action: by_hand.as_ref().map(|by_hand| by_hand.action.clone()),
+            operator: by_hand.map(|by_hand| by_hand.operator),
         });
     }
     Ok(views)

@@ -7,7 +7,6 @@ use trust::member::Member;
 use wire::{
     OrganisationId, cbor,
     channel::{ChannelRefusal, ChannelReply, ChannelRequest},
-    consent::Attested,
     exchange::{ExchangeMessage, ExchangeReply, Rejection},
     witness::{WitnessRefused, WitnessReply},
 };
@@ -70,9 +69,6 @@ impl ChannelRates {
 
 impl Roles {
     async fn channel(&self, from: &Member, message: &[u8]) -> ChannelReply {
-        if self.context.serving().is_err() {
-            return ChannelReply::Refused(ChannelRefusal::Unavailable);
-        }
         let message = match cbor::from_slice::<ChannelRequest>(message) {
             Ok(message) => message,
             Err(_) => return ChannelReply::Refused(ChannelRefusal::Malformed),
@@ -80,9 +76,6 @@ impl Roles {
         if !self.rates.allow(&from.organisation, &message, self.context.now().mono_ms) {
             self.context.metrics.channel_busy.inc();
             return ChannelReply::Refused(ChannelRefusal::Unavailable);
-        }
-        if !chains(&message).all(Attested::is_bounded) {
-            return ChannelReply::Refused(ChannelRefusal::Malformed);
         }
         match (message, &self.home, &self.source) {
             (ChannelRequest::Pull(pull), Some(home), _) => home.answer_pull(from, pull).await,
@@ -111,9 +104,6 @@ impl Roles {
     }
 
     async fn exchange(&self, from: &Member, message: &[u8]) -> ExchangeReply {
-        if self.context.serving().is_err() {
-            return ExchangeReply::Rejected(Rejection::Unavailable);
-        }
         let Some(source) = &self.source else {
             return ExchangeReply::Rejected(Rejection::UnknownService);
         };
@@ -122,20 +112,6 @@ impl Roles {
             Err(_) => ExchangeReply::Rejected(Rejection::Malformed),
         }
     }
-}
-
-/// What a message brings with a chain.
-fn chains(message: &ChannelRequest) -> impl Iterator<Item = &Attested> {
-    let one: &[Attested] = match message {
-        ChannelRequest::Pull(pull) => &pull.denies,
-        ChannelRequest::Relay(one) | ChannelRequest::Ask(one) | ChannelRequest::Answer(one) => {
-            std::slice::from_ref(one)
-        }
-        ChannelRequest::Notices(push) => std::slice::from_ref(&push.batch),
-        // What cannot be read there is a deny, not a message that is refused.
-        ChannelRequest::Push(_) => &[],
-    };
-    one.iter()
 }
 
 impl Inbound for Roles {
@@ -147,9 +123,20 @@ impl Inbound for Roles {
     ) -> BoxFuture<'static, Option<Vec<u8>>> {
         let roles = self.clone();
         Box::pin(async move {
+            let context = &roles.context;
+            // A lease or a release that was under way when this node was found to be put back stays
+            // here: this is the last look before the first byte leaves.
             Some(match protocol {
-                Protocol::Channel => cbor::to_vec(&roles.channel(&from, &message).await),
-                Protocol::Exchange => cbor::to_vec(&roles.exchange(&from, &message).await),
+                Protocol::Channel => {
+                    let reply = context.while_serving(roles.channel(&from, &message)).await;
+                    let unavailable = ChannelReply::Refused(ChannelRefusal::Unavailable);
+                    cbor::to_vec(&reply.unwrap_or(unavailable))
+                }
+                Protocol::Exchange => {
+                    let reply = context.while_serving(roles.exchange(&from, &message)).await;
+                    let unavailable = ExchangeReply::Rejected(Rejection::Unavailable);
+                    cbor::to_vec(&reply.unwrap_or(unavailable))
+                }
                 Protocol::Witness => cbor::to_vec(&roles.witness(&from, &message).await),
             })
         })

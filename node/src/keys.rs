@@ -4,9 +4,11 @@
 //! PKCS#11 token goes behind the same trait.
 //!
 //! - [`file`]: one key in one encrypted PEM file
+//! - [`passphrase`]: what encrypts them
 //! - [`signers`]: what is done with an opened key
 
 pub mod file;
+pub mod passphrase;
 mod pkcs8;
 pub mod signers;
 
@@ -20,7 +22,8 @@ use std::{
 use wire::{BadId, ServiceName, Signer};
 use zeroize::Zeroizing;
 
-pub use file::{KeyFile, Passphrase};
+pub use file::KeyFile;
+pub use passphrase::Passphrase;
 pub use signers::{Ed25519Signer, P256Signer, SealError, SealingKey};
 
 /// What a private key is for; its name in the key store follows from it.
@@ -219,6 +222,12 @@ impl FileKeyStore {
         self.directory.join(format!("{name}.pem"))
     }
 
+    /// The single key of the number function from a file of its own, under the same passphrase, which
+    /// several testnet nodes may share.
+    pub fn shared_number_secret(&self, path: &Path) -> Result<Zeroizing<[u8; 32]>, KeyError> {
+        KeyFile::open(path, KeyKind::Secret, &self.passphrase)?.secret()
+    }
+
     fn read(&self, name: &KeyName) -> Result<KeyFile, KeyError> {
         KeyFile::open(&self.path(name), name.kind(), &self.passphrase)
     }
@@ -257,15 +266,6 @@ impl KeyStore for FileKeyStore {
     fn proofing(&self) -> Result<SealingKey, KeyError> {
         SealingKey::new(&self.read(&KeyName::Proofing)?)
     }
-}
-
-/// The single key of the number function from a file of its own, which several testnet nodes may
-/// share.
-pub fn number_secret(
-    path: &Path,
-    passphrase: &Passphrase,
-) -> Result<Zeroizing<[u8; 32]>, KeyError> {
-    KeyFile::open(path, KeyKind::Secret, passphrase)?.secret()
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 //! - [`home`], [`source`], [`recipient`]: the roles; [`inbound`] is where other nodes reach them
 //! - [`context`]: what all of them share
 //! - [`api`]: the http faces; [`net`]: libp2p; [`store`]: the commit point and what is below it
-//! - [`cli`]: the command line, with [`wallet_client`] and [`provider_client`] to speak to nodes
+//! - [`cli`]: the command line, with [`wallet_client`] and [`provider_client`] to speak to nodes;
+//!   [`tls`] for both ends of the public face
 
 pub mod api;
 pub mod bundle;
@@ -19,6 +20,7 @@ pub mod courier;
 pub mod entropy;
 pub mod evidence_log;
 pub mod home;
+mod http_client;
 pub mod inbound;
 pub mod keys;
 pub mod metrics;
@@ -29,5 +31,6 @@ pub mod recipient;
 pub mod run;
 pub mod source;
 pub mod store;
+pub mod tls;
 pub mod wallet_client;
 pub mod witness;

@@ -8,12 +8,13 @@ use axum::{
     http::{Method, Request, StatusCode, header},
 };
 use http_body_util::{BodyExt, Full, Limited};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use serde_json::Value;
 use wire::{ItemType, Nonce, Purpose, ServiceId, ServiceName};
+
+use crate::{
+    http_client::{self, HttpClient},
+    tls,
+};
 
 /// Largest answer, in bytes.
 const ANSWER: usize = 64 * 1024 * 1024;
@@ -67,7 +68,7 @@ pub struct Question {
 pub struct ProviderClient {
     base: String,
     api_key: String,
-    http: Client<HttpConnector, Full<Bytes>>,
+    http: HttpClient,
     timeout: Duration,
 }
 
@@ -77,7 +78,7 @@ impl ProviderClient {
         Self {
             base: base.into(),
             api_key: api_key.into(),
-            http: Client::builder(TokioExecutor::new()).build_http(),
+            http: http_client::client(tls::trusting_nobody()),
             timeout: Duration::from_secs(30),
         }
     }
@@ -108,6 +109,10 @@ impl ProviderClient {
 
     pub async fn get(&self, path: &str) -> Result<Answer, ProviderError> {
         self.call(Method::GET, path, String::new()).await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> Result<Answer, ProviderError> {
+        self.call(Method::POST, path, body.to_string()).await
     }
 
     async fn call(

@@ -1,14 +1,12 @@
 //! A provider's side as a recipient: it asks for a presentation, checks what comes, and signs that
-//! it got it. A request is durable before it leaves, so that a crash on either side ends in a retry
-//! of the same request and never in a second one.
+//! it got it. What it does when is [`exchange::recipient`]'s to say; here are store, network and keys.
 
 pub mod asking;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use evidence::record::{PresentationReceived, Record, RefusalReceived, RequestSent};
-use exchange::{Expected, Terms, check_presentation, receipt};
-use serde::{Deserialize, Serialize};
+use evidence::record::Record;
+use exchange::{Answer, Ending, Next, NoEnding, OwnRequest, OwnRequestError, StoredRequest, Terms};
 use wire::{
     Bytes, DecisionId, ItemType, Nonce, Purpose, ServiceId, ServiceName, Signed, cbor,
     exchange::{ExchangeMessage, ExchangeReply, PresentConsent, Receipt, Rejection, Request},
@@ -19,7 +17,7 @@ use crate::{
     courier::Courier,
     net::Protocol,
     source::exchange::rejection_code,
-    store::{Column, Scan, StoreError, Transaction, TypedRead},
+    store::{Column, Read, Scan, StoreError, Transaction, TypedRead},
 };
 
 /// How long a request is good for: time for a retry after a crash on either side.
@@ -39,6 +37,19 @@ pub struct Ask {
     pub whole: bool,
     /// The caller's own id for a safe retry.
     pub id: Option<Nonce>,
+}
+
+impl Ask {
+    fn question(&self) -> exchange::Ask {
+        exchange::Ask {
+            source: self.source.clone(),
+            recipient: self.recipient.clone(),
+            subject: self.subject,
+            items: self.items.clone(),
+            whole: self.whole,
+            purpose: self.purpose.clone(),
+        }
+    }
 }
 
 /// How a request ended.
@@ -78,32 +89,6 @@ pub enum AskError {
     Fault(#[from] Fault),
 }
 
-/// The recipient's side of one request, as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StoredRequest {
-    /// The signed request; while it is prepared, the CBOR of the bare one.
-    pub request: Bytes,
-    pub answer: Answer,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Answer {
-    Pending,
-    /// Not signed yet: it waits for the citizen's present-consent.
-    Prepared,
-    /// Checked, durable; the receipt is signed over it.
-    Presented {
-        presentation: Bytes,
-        /// The disclosed items, as JSON text: what was checked is what is shown.
-        items: Bytes,
-        terms: BTreeMap<DecisionId, Terms>,
-    },
-    NotPermitted,
-    Rejected(Rejection),
-}
-
 pub struct Recipient {
     context: Arc<Context>,
     /// Consent requests on their way to the citizens' homes.
@@ -124,24 +109,13 @@ impl Recipient {
             return Err(AskError::NotOurs);
         }
         let id = ask.id.unwrap_or_else(|| Nonce(self.context.entropy.array()));
-        let signed = match self.stored(&id)? {
-            Some(StoredRequest { answer: Answer::Prepared, .. }) => {
-                return Err(AskError::Waits { id });
-            }
-            Some(stored) => {
-                let signed = self.decode(&stored.request)?;
-                if !is_the_same(&ask, signed.unverified()) {
-                    return Err(AskError::OtherRequest);
-                }
-                if !matches!(stored.answer, Answer::Pending) {
-                    return Ok((id, self.view(&stored)?));
-                }
-                signed
-            }
-            None => self.begin(id, ask).await?,
+        let question = ask.question();
+        let next = self.own(&id)?.ask(&question, self.context.trust().network());
+        let next = match next.map_err(|error| of_machine(id, error))? {
+            Next::New => Next::Sign(Box::new(self.new_request(id, question)?)),
+            next => next,
         };
-        let outcome = self.send(id, &signed).await?;
-        Ok((id, outcome))
+        Ok((id, self.go_on(id, next).await?))
     }
 
     /// Prepares a request for a citizen at the counter and makes it durable: they sign a permit for
@@ -151,27 +125,10 @@ impl Recipient {
             return Err(AskError::NotOurs);
         }
         let id = ask.id.unwrap_or_else(|| Nonce(self.context.entropy.array()));
-        let request = self.new_request(id, ask.clone())?;
-        let prepared = self.context.commit(move |tx| {
-            let known: Option<StoredRequest> =
-                tx.read(Column::Requests, &id.0).map_err(Fault::from)?;
-            match known {
-                Some(StoredRequest { request, answer: Answer::Prepared }) => {
-                    let known: Request = cbor::from_slice(&request).map_err(|_| Fault::Protocol)?;
-                    if is_the_same(&ask, &known) { Ok(known) } else { Err(AskError::OtherRequest) }
-                }
-                Some(_) => Err(AskError::OtherRequest),
-                None => {
-                    let row = StoredRequest {
-                        request: Bytes(cbor::to_vec(&request)),
-                        answer: Answer::Prepared,
-                    };
-                    tx.write(Column::Requests, id.0, &row);
-                    Ok(request)
-                }
-            }
-        });
-        Ok((id, prepared.await??))
+        let question = ask.question();
+        let fresh = self.new_request(id, question.clone())?;
+        let prepared = self.changed(id, move |own, _| own.prepare(&question, fresh)).await?;
+        Ok((id, prepared.map_err(|error| of_machine(id, error))?))
     }
 
     /// Joins the citizen's present-consent to the request that was prepared under `id`, and sends it.
@@ -181,85 +138,64 @@ impl Recipient {
         id: Nonce,
         present: PresentConsent,
     ) -> Result<Outcome, AskError> {
-        let stored = self.stored(&id)?.ok_or(AskError::NotPrepared)?;
-        let signed = match stored.answer {
-            Answer::Prepared => {
-                let bare: Request =
-                    cbor::from_slice(&stored.request).map_err(|_| Fault::Protocol)?;
-                let request = Request { present_consent: Some(present), ..bare };
-                self.keep(request, true).await?
+        let next = self.own(&id)?.attach(&present, self.context.trust().network());
+        self.go_on(id, next.map_err(|error| of_machine(id, error))?).await
+    }
+
+    async fn go_on(self: &Arc<Self>, id: Nonce, next: Next) -> Result<Outcome, AskError> {
+        match next {
+            Next::Sign(request) => {
+                let signed = self.begin(*request).await?;
+                self.send(id, &signed).await
             }
-            answer => {
-                let signed = self.decode(&stored.request)?;
-                if signed.unverified().present_consent != Some(present) {
-                    return Err(AskError::NotPrepared);
-                }
-                if answer != Answer::Pending {
-                    return self.view(&StoredRequest { request: stored.request, answer });
-                }
-                signed
-            }
-        };
-        self.send(id, &signed).await
+            Next::Send(signed) => self.send(id, &signed).await,
+            Next::New | Next::Ended => self.outcome(&id)?.ok_or(Fault::Protocol.into()),
+        }
     }
 
     /// How a request ended that was made before.
     pub fn outcome(&self, id: &Nonce) -> Result<Option<Outcome>, AskError> {
-        self.stored(id)?.map(|stored| self.view(&stored)).transpose()
+        Ok(self.own(id)?.stored().map(outcome).transpose()?)
     }
 
-    fn stored(&self, id: &Nonce) -> Result<Option<StoredRequest>, Fault> {
-        Ok(self.context.committer.read().read(Column::Requests, &id.0)?)
+    fn own(&self, id: &Nonce) -> Result<OwnRequest, Fault> {
+        Ok(load(&*self.context.committer.read(), id)?)
     }
 
-    fn decode(&self, request: &[u8]) -> Result<Signed<Request>, AskError> {
-        Signed::decode(request, self.context.trust().network()).map_err(|_| Fault::Protocol.into())
-    }
-
-    fn new_request(&self, id: Nonce, ask: Ask) -> Result<Request, AskError> {
+    fn new_request(&self, id: Nonce, ask: exchange::Ask) -> Result<Request, AskError> {
         let nonce = Nonce(self.context.entropy.array());
-        let asked = exchange::Ask {
-            source: ask.source,
-            recipient: ask.recipient,
-            subject: ask.subject,
-            items: ask.items,
-            whole: ask.whole,
-            purpose: ask.purpose,
-        };
-        asked
-            .request(id, nonce, self.context.now().wall, VALIDITY_MS)
+        ask.request(id, nonce, self.context.now().wall, VALIDITY_MS)
             .map_err(|fault| AskError::Malformed(fault.to_string()))
     }
 
-    /// Signs a new request and makes it durable.
-    async fn begin(&self, id: Nonce, ask: Ask) -> Result<Signed<Request>, AskError> {
-        let request = self.new_request(id, ask)?;
-        self.keep(request, false).await
+    /// Changes what is kept under an id, in one write: what `change` leaves there, and what it logs.
+    async fn changed<T: Send + 'static>(
+        &self,
+        id: Nonce,
+        change: impl FnOnce(&mut OwnRequest, &mut Transaction<'_>) -> T + Send + 'static,
+    ) -> Result<T, Fault> {
+        let changed = self.context.commit(move |tx| {
+            let before = load(tx, &id)?;
+            let mut own = before.clone();
+            let result = change(&mut own, tx);
+            keep(tx, &id, &before, &own);
+            Ok::<_, StoreError>(result)
+        });
+        Ok(changed.await??)
     }
 
-    /// Signs a request and makes it durable, in the place of a prepared one or of none.
-    async fn keep(&self, request: Request, prepared: bool) -> Result<Signed<Request>, AskError> {
-        let (id, source) = (request.id, request.source.clone());
+    /// Signs a request and makes it durable: from here on it may leave.
+    async fn begin(&self, request: Request) -> Result<Signed<Request>, AskError> {
+        let id = request.id;
         let signed = self.context.sign(request).await?;
-        let row =
-            StoredRequest { request: Bytes(signed.bytes().to_vec()), answer: Answer::Pending };
-        let sent = RequestSent { request: row.request.clone(), request_id: signed.id(), source };
-        let begun = self
-            .context
-            .commit(move |tx| {
-                let known: Option<StoredRequest> =
-                    tx.read(Column::Requests, &id.0).map_err(Fault::from)?;
-                match (known.map(|known| known.answer), prepared) {
-                    (None, false) | (Some(Answer::Prepared), true) => {}
-                    _ => return Err(AskError::OtherRequest),
-                }
-                let now = tx.wall();
-                tx.log(&Record::new(&sent, now));
-                tx.write(Column::Requests, id.0, &row);
-                Ok(())
-            })
-            .await?;
-        begun?;
+        let begun = signed.clone();
+        let begun = self.changed(id, move |own, tx| {
+            let sent = own.begin(&begun)?;
+            let now = tx.wall();
+            tx.log(&Record::new(&sent, now));
+            Ok::<_, OwnRequestError>(())
+        });
+        begun.await?.map_err(|error| of_machine(id, error))?;
         Ok(signed)
     }
 
@@ -279,89 +215,59 @@ impl Recipient {
             }
             Err(fault) => return Err(fault.into()),
         };
-        match reply {
-            ExchangeReply::Presentation(bytes) => self.receive(id, signed, bytes).await,
-            ExchangeReply::NotPermitted => {
-                self.close(id, signed, Answer::NotPermitted, "not-permitted", None).await
+        let failed =
+            |code: &str| self.context.metrics.requests_failed.with_label_values(&[code]).inc();
+        let trust = match &reply {
+            ExchangeReply::Presentation(_) => self.context.live_trust()?,
+            _ => self.context.trust(),
+        };
+        match Ending::of(&reply, signed, &trust, self.context.now().wall) {
+            Ok(ending) => {
+                match &ending {
+                    Ending::Presented(_) => {}
+                    Ending::NotPermitted => failed("not-permitted"),
+                    Ending::Rejected(rejection) => failed(rejection_code(*rejection)),
+                }
+                self.settle(id, signed, ending).await
             }
-            // The source may be able to answer the same request in a moment.
-            ExchangeReply::Rejected(rejection @ (Rejection::Busy | Rejection::Unavailable)) => {
+            Err(NoEnding::Later(rejection)) => {
                 let code = rejection_code(rejection);
-                self.context.metrics.requests_failed.with_label_values(&[code]).inc();
+                failed(code);
                 Err(AskError::Unreachable { id, reason: format!("the source is {code}") })
             }
-            ExchangeReply::Rejected(rejection) => {
-                let code = rejection_code(rejection);
-                let answer = Answer::Rejected(rejection);
-                self.close(id, signed, answer, code, Some(rejection)).await
+            Err(NoEnding::BadPresentation(error)) => {
+                failed("bad-presentation");
+                tracing::warn!(source = %request.source, %error, "a presentation does not hold");
+                Err(AskError::BadPresentation { id, reason: error.to_string() })
             }
-            ExchangeReply::Noted => Err(Fault::Protocol.into()),
+            Err(NoEnding::Foreign) => Err(Fault::Protocol.into()),
         }
     }
 
-    /// Checks a presentation, makes it durable, and sends the receipt.
-    async fn receive(
+    /// Makes the end of a request durable, unless it has one, and sends the receipt. Gives what stands.
+    async fn settle(
         self: &Arc<Self>,
         id: Nonce,
         signed: &Signed<Request>,
-        bytes: Bytes,
+        ending: Ending,
     ) -> Result<Outcome, AskError> {
-        let trust = self.context.live_trust()?;
-        let now = self.context.now().wall;
-        let expected = Expected::answer_to(signed.unverified(), signed.id(), now);
-        let checked = check_presentation(&bytes, &expected, &trust).map_err(|error| {
-            self.context.metrics.requests_failed.with_label_values(&["bad-presentation"]).inc();
-            tracing::warn!(source = %signed.unverified().source, %error, "a presentation does not hold");
-            AskError::BadPresentation { id, reason: error.to_string() }
-        })?;
-        let items = serde_json::to_vec(checked.items()).map_err(|_| Fault::Protocol)?;
-        let received = PresentationReceived {
-            request_id: signed.id(),
-            source: signed.unverified().source.clone(),
-            presentation: checked.hash(),
-        };
-        let row = StoredRequest {
-            request: Bytes(signed.bytes().to_vec()),
-            answer: Answer::Presented {
-                presentation: bytes,
-                items: Bytes(items),
-                terms: checked.terms().clone(),
-            },
-        };
-        let receipt = receipt(&checked, now);
-        let source = signed.unverified().source.clone();
-        let owed = (source.clone(), receipt.clone());
-        let kept = self
-            .settle(id, row, move |tx| {
-                let now = tx.wall();
-                tx.log(&Record::new(&received, now));
-                tx.write(Column::ReceiptOutbox, id.0, &owed);
-            })
-            .await?;
-        self.context.metrics.presentations_received.inc();
-        let recipient = Arc::clone(self);
-        tokio::spawn(async move { recipient.send_receipt(id, receipt, source).await });
-        self.view(&kept)
-    }
-
-    /// Writes the end of a request, unless it has one: of two answers to the same request the first
-    /// stands. Gives what stands.
-    async fn settle(
-        &self,
-        id: Nonce,
-        row: StoredRequest,
-        also: impl FnOnce(&mut Transaction<'_>) + Send + 'static,
-    ) -> Result<StoredRequest, AskError> {
-        let settled = self.context.commit(move |tx| {
-            let known: Option<StoredRequest> = tx.read(Column::Requests, &id.0)?;
-            if let Some(known) = known.filter(|known| known.answer != Answer::Pending) {
-                return Ok(known);
+        let signed = signed.clone();
+        let settled = self.changed(id, move |own, tx| {
+            let now = tx.wall();
+            let news = own.settle(&signed, &ending, now);
+            if let Some(record) = &news {
+                tx.log(record);
             }
-            tx.write(Column::Requests, id.0, &row);
-            also(tx);
-            Ok::<_, StoreError>(row)
+            (own.clone(), news.is_some())
         });
-        Ok(settled.await?.map_err(Fault::from)?)
+        let (own, is_news) = settled.await?;
+        if let Some((source, receipt)) = own.owed().filter(|_| is_news).cloned() {
+            self.context.metrics.presentations_received.inc();
+            let recipient = Arc::clone(self);
+            tokio::spawn(async move { recipient.send_receipt(id, receipt, source).await });
+        }
+        let stored = own.stored().ok_or(Fault::Protocol)?;
+        Ok(outcome(stored)?)
     }
 
     /// Sends what was owed when the node stopped: consent requests, and receipts until each is noted.
@@ -402,11 +308,7 @@ impl Recipient {
         };
         match sent.await {
             Ok(ExchangeReply::Noted) => {
-                let noted = self.context.commit(move |tx| {
-                    tx.delete(Column::ReceiptOutbox, id.0);
-                    Ok::<_, std::convert::Infallible>(())
-                });
-                if let Err(fault) = noted.await {
+                if let Err(fault) = self.changed(id, |own, _| own.noted()).await {
                     tracing::warn!(%fault, "a noted receipt will be sent again");
                 }
             }
@@ -414,57 +316,47 @@ impl Recipient {
             Err(fault) => tracing::warn!(%source, %fault, "a receipt could not be sent"),
         }
     }
+}
 
-    async fn close(
-        &self,
-        id: Nonce,
-        signed: &Signed<Request>,
-        answer: Answer,
-        code: &str,
-        rejection: Option<Rejection>,
-    ) -> Result<Outcome, AskError> {
-        self.context.metrics.requests_failed.with_label_values(&[code]).inc();
-        let refused = RefusalReceived {
-            request_id: signed.id(),
-            source: signed.unverified().source.clone(),
-            rejection,
-        };
-        let row = StoredRequest { request: Bytes(signed.bytes().to_vec()), answer };
-        let kept = self
-            .settle(id, row, move |tx| {
-                let now = tx.wall();
-                tx.log(&Record::new(&refused, now));
-            })
-            .await?;
-        self.view(&kept)
-    }
-
-    fn view(&self, stored: &StoredRequest) -> Result<Outcome, AskError> {
-        Ok(match &stored.answer {
-            Answer::Pending => Outcome::Pending,
-            Answer::Prepared => {
-                let bare = cbor::from_slice(&stored.request).map_err(|_| Fault::Protocol)?;
-                Outcome::Prepared(Box::new(bare))
-            }
-            Answer::NotPermitted => Outcome::NotPermitted,
-            Answer::Rejected(rejection) => Outcome::Rejected(*rejection),
-            Answer::Presented { presentation, items, terms } => Outcome::Presented {
-                terms: terms.clone(),
-                items: serde_json::from_slice(items).map_err(|_| Fault::Protocol)?,
-                presentation: String::from_utf8_lossy(presentation).into_owned(),
-            },
-        })
+fn of_machine(id: Nonce, error: OwnRequestError) -> AskError {
+    match error {
+        OwnRequestError::OtherRequest => AskError::OtherRequest,
+        OwnRequestError::NotPrepared => AskError::NotPrepared,
+        OwnRequestError::Waits => AskError::Waits { id },
+        OwnRequestError::Damaged => Fault::Protocol.into(),
     }
 }
 
-fn is_the_same(ask: &Ask, request: &Request) -> bool {
-    let mut items = ask.items.clone();
-    items.sort();
-    items.dedup();
-    ask.source == request.source
-        && ask.recipient == request.recipient
-        && ask.subject == request.subject
-        && items == request.items
-        && ask.purpose == request.purpose
-        && ask.whole == request.whole
+fn load(read: &(impl Read + ?Sized), id: &Nonce) -> Result<OwnRequest, StoreError> {
+    let (stored, owed) =
+        (read.read(Column::Requests, &id.0)?, read.read(Column::ReceiptOutbox, &id.0)?);
+    Ok(OwnRequest::load(stored, owed))
+}
+
+fn keep(tx: &mut Transaction<'_>, id: &Nonce, before: &OwnRequest, own: &OwnRequest) {
+    if let Some(stored) = own.stored().filter(|stored| before.stored() != Some(*stored)) {
+        tx.write(Column::Requests, id.0, stored);
+    }
+    match own.owed() {
+        owed if owed == before.owed() => {}
+        Some(owed) => tx.write(Column::ReceiptOutbox, id.0, owed),
+        None => tx.delete(Column::ReceiptOutbox, id.0),
+    }
+}
+
+fn outcome(stored: &StoredRequest) -> Result<Outcome, Fault> {
+    Ok(match &stored.answer {
+        Answer::Pending => Outcome::Pending,
+        Answer::Prepared => {
+            let bare = cbor::from_slice(&stored.request).map_err(|_| Fault::Protocol)?;
+            Outcome::Prepared(Box::new(bare))
+        }
+        Answer::NotPermitted => Outcome::NotPermitted,
+        Answer::Rejected(rejection) => Outcome::Rejected(*rejection),
+        Answer::Presented { presentation, items, terms } => Outcome::Presented {
+            terms: terms.clone(),
+            items: serde_json::from_slice(items).map_err(|_| Fault::Protocol)?,
+            presentation: String::from_utf8_lossy(presentation).into_owned(),
+        },
+    })
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc};
 
+use axum::serve::ListenerExt;
 use evidence::{log::CheckpointPolicy, note::log_origin};
 use identity::{JpkiRoots, Registrar, number::SingleKeyFunction};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
@@ -29,6 +30,7 @@ use crate::{
     store::{
         Column, Committer, Key, RocksStore, Store, StoreError, TypedRead, commit::LogParameters,
     },
+    tls::{self, TlsError, TlsFiles},
     witness::{OwnLog, Witness},
 };
 
@@ -41,6 +43,8 @@ pub enum StartError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Certificate(#[from] CertificateError),
+    #[error("the public face's certificate and key (`[public_tls]`): {0}")]
+    Tls(#[from] TlsError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("{}: {reason}", path.display())]
@@ -97,6 +101,10 @@ impl Node {
         let credentials = match config.has_role(Role::Source) {
             true => Some(credentials(&config, &key_store)?),
             false => None,
+        };
+        let tls = match &config.public_tls {
+            Some(files) => Some((files.clone(), files.open()?)),
+            None => None,
         };
         let api_keys = config.api_keys()?.into_iter().map(|key| key.hash).collect();
         let seed = key_store.transport_seed()?;
@@ -199,16 +207,21 @@ impl Node {
 
         let provider = provider::router(provider::Provider {
             context: Arc::clone(&context),
+            home: home.clone(),
             source: source.clone(),
             recipient,
             api_keys: Arc::new(api_keys),
         });
         let (provider_address, listener) = provider_listener;
-        let mut servers = vec![serve(listener, provider)];
+        let mut servers = vec![serve(without_delay(listener), provider)];
         let mut public_address = None;
         if let Some((address, listener)) = public_listener {
             let public = public::Public { context: Arc::clone(&context), home, source };
-            servers.push(serve(Bounded::new(listener), public::router(public)));
+            let router = public::router(public);
+            servers.push(match tls {
+                Some((files, tls)) => serve_tls(listener, files, tls, router),
+                None => serve(Bounded::new(listener), router),
+            });
             public_address = Some(address);
         }
         Ok(Self { context, network, servers, provider_address, public_address })
@@ -313,6 +326,15 @@ async fn listen(address: SocketAddr) -> Result<(SocketAddr, TcpListener), StartE
     Ok((listener.local_addr().map_err(failed)?, listener))
 }
 
+/// An answer in two packets must not wait for the acknowledgement of the first.
+fn without_delay(listener: TcpListener) -> impl axum::serve::Listener<Addr = SocketAddr> {
+    listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            tracing::debug!(%error, "an http connection keeps Nagle's delay");
+        }
+    })
+}
+
 fn serve<L>(listener: L, router: axum::Router) -> JoinHandle<()>
 where
     L: axum::serve::Listener,
@@ -321,6 +343,23 @@ where
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "an http face stopped");
+        }
+    })
+}
+
+fn serve_tls(
+    listener: TcpListener,
+    files: TlsFiles,
+    tls: rustls::ServerConfig,
+    router: axum::Router,
+) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let served = match listener.into_std() {
+            Ok(listener) => tls::serve(listener, files, tls, router).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = served {
+            tracing::error!(%error, "the public face stopped");
         }
     })
 }
@@ -360,8 +399,7 @@ fn desk(
         .collect::<Result<Vec<_>, _>>()?;
     let roots = JpkiRoots::new(roots, trust.testnet())
         .map_err(|error| StartError::Jpki(error.to_string()))?;
-    let passphrase = Passphrase::load(config.passphrase_file.as_deref())?;
-    let secret = keys::number_secret(number_key, &passphrase)?;
+    let secret = key_store.shared_number_secret(number_key)?;
     let number_function =
         SingleKeyFunction::from_seed(&secret, b"mebuku/number-key/1", trust.testnet())
             .map_err(|error| StartError::Number(error.to_string()))?;

@@ -1,8 +1,8 @@
 //! The http client of a wallet: one method for each call of `specs/10-wallet.md`. Bodies are
 //! deterministic CBOR; errors come back as problem+json and keep their title and detail.
 //!
-//! Plain http is for this machine only. TLS is not built in yet, so that any other address is
-//! refused rather than spoken to in the clear: a wallet hands its secret to its home.
+//! Plain http is for this machine only: a wallet hands its secret to its home, so that any other address
+//! is spoken to over TLS or not at all.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -11,22 +11,23 @@ use axum::{
     http::{self, Method, StatusCode, Uri, header},
 };
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use wire::{
     CborError, Hash, Signed,
     asking::WaitingRequests,
     cbor,
     citizen::{
-        Challenge, DecisionReply, Enrolment, EnrolmentReply, IdKeys, InForce, PairRegister,
-        ServiceKeyReply,
+        Challenge, DecisionReply, Enrolment, EnrolmentReply, IdKeys, InForce, MoveReply,
+        MoveSubmission, PairRegister, ServiceKeyReply,
     },
     consent::Attested,
     membership::{NodeIdentity, TrustFile},
     notice::PairHistory,
+};
+
+use crate::{
+    http_client::{self, HttpClient},
+    tls::{self, TlsError, TlsRoots},
 };
 
 /// Largest answer that is one object or a handful, in bytes.
@@ -41,11 +42,13 @@ const PROBLEM: &str = "application/problem+json";
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    #[error("`{0}` is not an http URL without query and user name")]
+    #[error("`{0}` is not an http or https URL without query and user name")]
     BadUrl(String),
-    #[error("{0} is not this machine: that needs TLS (https), which is not built in yet")]
+    #[error("{0} is not this machine: that needs TLS (https)")]
     TlsNeeded(String),
-    #[error("the node could not be reached")]
+    #[error("TLS cannot be spoken: {0}")]
+    Tls(#[from] TlsError),
+    #[error("the node could not be reached{}", untrusted(.0))]
     Unreachable(#[source] hyper_util::client::legacy::Error),
     #[error("the connection broke during the answer")]
     Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -65,6 +68,21 @@ impl ClientError {
     /// Whether nobody answered: what the node last said may be used where that is safe.
     pub fn is_offline(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Broken(_) | Self::Timeout(_))
+    }
+
+    /// Whether a home before has nothing to say to this wallet: it is away, or never heard of a key that
+    /// began since.
+    pub fn knows_nothing(&self) -> bool {
+        self.is_offline() || self.status() == Some(StatusCode::FORBIDDEN.as_u16())
+    }
+
+    /// The status of an answer that carried nothing out.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Problem(problem) => Some(problem.status),
+            Self::Status(status) => Some(status.as_u16()),
+            _ => None,
+        }
     }
 }
 
@@ -103,19 +121,25 @@ pub struct KeyReply {
 pub struct WalletClient {
     /// Without a slash at the end.
     base: String,
-    http: Client<HttpConnector, Full<Bytes>>,
+    http: HttpClient,
     timeout: Duration,
 }
 
 impl WalletClient {
-    /// For the public face at `url`. Connects with the first call.
+    /// For the public face at `url`, over TLS with the authorities that this machine trusts, or in plain
+    /// http on this machine. Connects with the first call.
     pub fn new(url: &str) -> Result<Self, ClientError> {
-        check_url(url)?;
-        Ok(Self {
-            base: url.trim_end_matches('/').to_owned(),
-            http: Client::builder(TokioExecutor::new()).build_http(),
-            timeout: TIMEOUT,
-        })
+        Self::trusting(url, &TlsRoots::System)
+    }
+
+    /// The same, with other authorities.
+    pub fn trusting(url: &str, roots: &TlsRoots) -> Result<Self, ClientError> {
+        let tls = match check_url(url)? {
+            Scheme::Plain => tls::trusting_nobody(),
+            Scheme::Tls => roots.client()?,
+        };
+        let (base, http) = (url.trim_end_matches('/').to_owned(), http_client::client(tls));
+        Ok(Self { base, http, timeout: TIMEOUT })
     }
 
     /// The same client with another limit on how long one call may take.
@@ -178,6 +202,12 @@ impl WalletClient {
     /// `change`: a key-begin or key-end with the chain of the key of the pair that approves it.
     pub async fn key(&self, change: &Attested) -> Result<KeyReply, ClientError> {
         self.post("/wallet/key", change).await
+    }
+
+    /// A move with the chain of the key that signed it: at the home left, then with what that holds at
+    /// the home moved to.
+    pub async fn move_pair(&self, submission: &MoveSubmission) -> Result<MoveReply, ClientError> {
+        self.call(Method::POST, "/wallet/move", cbor::to_vec(submission), SMALL).await
     }
 
     /// `query`: a wallet query with the service chain.
@@ -288,8 +318,13 @@ impl WalletClient {
     }
 }
 
-/// Plain http, to this machine, without anything behind the path.
-fn check_url(url: &str) -> Result<(), ClientError> {
+enum Scheme {
+    Plain,
+    Tls,
+}
+
+/// https, or plain http to this machine; nothing behind the path.
+fn check_url(url: &str) -> Result<Scheme, ClientError> {
     let bad = || ClientError::BadUrl(url.to_owned());
     let uri: Uri = url.parse().map_err(|_| bad())?;
     let host = uri.host().ok_or_else(bad)?;
@@ -298,10 +333,29 @@ fn check_url(url: &str) -> Result<(), ClientError> {
         return Err(bad());
     }
     match uri.scheme_str() {
-        Some("http") if is_loopback(host) => Ok(()),
-        Some("http" | "https") => Err(ClientError::TlsNeeded(host.to_owned())),
+        Some("https") => Ok(Scheme::Tls),
+        Some("http") if is_loopback(host) => Ok(Scheme::Plain),
+        Some("http") => Err(ClientError::TlsNeeded(host.to_owned())),
         _ => Err(bad()),
     }
+}
+
+/// Says so if the certificate is what is wrong.
+fn untrusted(error: &hyper_util::client::legacy::Error) -> String {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(rustls) = tls_fault(error) {
+            return format!(": {rustls}");
+        }
+        cause = error.source();
+    }
+    String::new()
+}
+
+/// rustls hands its errors on inside of those of `std::io`.
+fn tls_fault<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+    error.downcast_ref().or_else(|| inner?.downcast_ref())
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -24,6 +24,7 @@ pub struct Summary {
     /// The runs that broke the promise, with what was seen.
     pub violations: Vec<(Options, String)>,
     pub faults: [u64; Fault::KINDS.len()],
+    pub struck: BTreeMap<&'static str, u64>,
     pub counts: BTreeMap<&'static str, u64>,
 }
 
@@ -68,6 +69,9 @@ pub fn simulate(runs: &[Options], threads: usize) -> Summary {
         }
         for (name, count) in outcome.counts {
             *summary.counts.entry(name).or_default() += count;
+        }
+        for (what, count) in outcome.struck {
+            *summary.struck.entry(what).or_default() += count;
         }
     }
     summary.trace = Some(wire::sha256(&traces));

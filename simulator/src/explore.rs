@@ -1,11 +1,9 @@
 //! Explores scenarios to their ends and says what was seen.
 
-use std::sync::atomic::Ordering;
-
 use stateright::{Checker, Model};
 
 use crate::{
-    model::{Action, Explored, KINDS},
+    model::{Action, Explored, Kind},
     scenario::Scenario,
 };
 
@@ -17,8 +15,8 @@ pub struct Exploration {
     pub unique: usize,
     /// All that were reached, by whatever way.
     pub reached: usize,
-    /// How often each of [`KINDS`] happened.
-    pub counts: [u64; KINDS.len()],
+    /// How often each of [`Kind::ALL`] happened.
+    pub counts: [u64; Kind::ALL.len()],
     pub violation: Option<Counterexample>,
 }
 
@@ -39,10 +37,7 @@ pub fn explore(scenario: Scenario, threads: usize) -> Exploration {
         says: path.last_state().world.judge.violation.clone().unwrap_or_default(),
         actions: path.into_actions(),
     });
-    let mut counts = [0; KINDS.len()];
-    for (count, counter) in counts.iter_mut().zip(counted.iter()) {
-        *count = counter.load(Ordering::Relaxed);
-    }
+    let counts = counted.read();
     let (unique, reached) = (checker.unique_state_count(), checker.state_count());
     Exploration { name, unique, reached, counts, violation }
 }

@@ -1,22 +1,23 @@
-//! The outside judge: what wallets were told and when, what left the sources and when. It knows no
-//! machine's inside; it holds the invariants S1 to S4 (DESIGN section 6) against what happened.
+//! The outside judge: what wallets were told and when, what left the sources and when, what recipients
+//! asked and gave out. It knows no machine's inside; it holds the invariants S1 to S4 (DESIGN section 6)
+//! against what happened.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use exchange::Declined;
-use wire::channel::ChannelId;
+use exchange::{Answer, Declined};
+use wire::{Hash, channel::ChannelId};
 
 use crate::{
     cast::{Cast, PaperId, PlainUses, RequestId, Says},
     node::Disk,
-    reference::{self, Uses},
+    reference::{self, Query, Uses},
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Judge {
-    /// When a home told a wallet that its paper is accepted (true time).
+    /// When the pair's home told a wallet that its paper is accepted (true time): what S1 counts from.
     pub accepted: BTreeMap<PaperId, u64>,
-    /// The same by home: what it must never be without.
+    /// All that a home ever called accepted: what it must never be without.
     holdings: BTreeMap<usize, BTreeSet<PaperId>>,
     /// When a wallet was told that its paper is in force at the source.
     pub told: BTreeMap<PaperId, u64>,
@@ -27,10 +28,48 @@ pub struct Judge {
     reported: BTreeMap<ChannelId, u64>,
     /// How many presentations left the sources.
     pub departures: usize,
+    /// How many of them on a present-consent.
+    pub at_the_counter: usize,
+    /// How often a home collapsed denies.
+    pub collapses: usize,
+    /// What left for each request.
+    departed: BTreeMap<RequestId, Hash>,
+    /// The signed request that a recipient sent under each of its ids.
+    pub asked: BTreeMap<RequestId, Hash>,
+    /// The presentation that a recipient gave its own system.
+    pub given: BTreeMap<RequestId, Hash>,
+    /// Of which a source said that it has the receipt.
+    pub noted: BTreeSet<RequestId>,
     /// S1's bound: the longest lease that is ever granted, and the drift.
     bound_ms: u64,
     /// The first violation seen.
     pub violation: Option<String>,
+}
+
+/// A release, in plain words: which leaf passed on which permit, and what the source had heard of.
+#[derive(Debug, Clone)]
+pub struct Passed {
+    pub request: RequestId,
+    pub leaves: Vec<(u8, PaperId)>,
+    pub heard: BTreeSet<PaperId>,
+    pub presentation: Hash,
+    /// True time, and what the source's wall clock shows.
+    pub at: u64,
+    pub wall: u64,
+    pub status_age_ms: u64,
+}
+
+impl Passed {
+    fn query<'a>(&'a self, cast: &Cast, leaf: u8) -> Query<'a> {
+        Query {
+            heard: &self.heard,
+            request: self.request,
+            recipient: cast.request(self.request).recipient,
+            leaf,
+            at: self.wall,
+            status_age_ms: self.status_age_ms,
+        }
+    }
 }
 
 impl Judge {
@@ -38,13 +77,25 @@ impl Judge {
         Self { bound_ms, ..Self::default() }
     }
 
-    fn violated(&mut self, text: String) {
+    pub fn violated(&mut self, text: String) {
         self.violation.get_or_insert(text);
     }
 
-    pub fn accepted(&mut self, id: PaperId, home: usize, at: u64) {
-        self.accepted.entry(id).or_insert(at);
+    /// `at_home`: it is the pair's home that says so.
+    pub fn accepted(&mut self, id: PaperId, home: usize, at_home: bool, at: u64) {
+        if at_home {
+            self.accepted.entry(id).or_insert(at);
+        }
         self.holdings.entry(home).or_default().insert(id);
+    }
+
+    /// Whether a home has called a paper accepted.
+    pub fn has_accepted(&self, home: usize, id: PaperId) -> bool {
+        self.holdings.get(&home).is_some_and(|held| held.contains(&id))
+    }
+
+    pub fn acceptances(&self) -> usize {
+        self.holdings.values().map(BTreeSet::len).sum()
     }
 
     pub fn in_force(&mut self, id: PaperId, at: u64) {
@@ -84,83 +135,113 @@ impl Judge {
         }
     }
 
+    /// A recipient sends a request: under one id always the same.
+    pub fn asks(&mut self, request: RequestId, signed: Hash) {
+        if *self.asked.entry(request).or_insert(signed) != signed {
+            self.violated(format!("two requests were signed under the id of request {request}"));
+        }
+    }
+
+    /// A recipient gives its system a presentation: what a source released, and always the same.
+    pub fn given(&mut self, request: RequestId, presentation: Hash) {
+        if self.departed.get(&request) != Some(&presentation) {
+            self.violated(format!("what was given out for request {request} was never released"));
+        }
+        if *self.given.entry(request).or_insert(presentation) != presentation {
+            self.violated(format!("two presentations were given out for request {request}"));
+        }
+    }
+
+    pub fn noted(&mut self, request: RequestId) {
+        self.noted.insert(request);
+        if !self.given.contains_key(&request) {
+            self.violated(format!("a receipt for request {request}, which got nothing"));
+        }
+    }
+
+    /// What a recipient that serves should have on its disk and has not.
+    pub fn lacks(&self, disk: &Disk, ours: impl Fn(RequestId) -> bool) -> Option<String> {
+        self.given.iter().filter(|(request, _)| ours(**request)).find_map(|(request, given)| {
+            let own = disk.requests.get(request);
+            let answer = own.and_then(|own| own.stored()).map(|stored| &stored.answer);
+            let kept = match answer {
+                Some(Answer::Presented { presentation, .. }) => {
+                    wire::sha256(presentation) == *given
+                }
+                _ => false,
+            };
+            if !kept {
+                return Some(format!(
+                    "the presentation for request {request} was given out and is gone"
+                ));
+            }
+            let owed = own.is_some_and(|own| own.owed().is_some());
+            let missing = !owed && !self.noted.contains(request);
+            missing.then(|| format!("the receipt for request {request} is neither owed nor noted"))
+        })
+    }
+
     /// A release became durable.
-    pub fn released(
-        &mut self,
-        cast: &Cast,
-        request: RequestId,
-        leaves: &[(u8, PaperId)],
-        heard: &BTreeSet<PaperId>,
-        (at, wall): (u64, u64),
-    ) {
-        self.look(cast, request, leaves, heard, (at, wall), "committed");
-        for (_, permit) in leaves {
-            self.uses.entry(*permit).or_default().entry(request).or_insert(wall);
+    pub fn released(&mut self, cast: &Cast, passed: &Passed) {
+        self.look(cast, passed, "committed");
+        for (_, permit) in &passed.leaves {
+            self.uses.entry(*permit).or_default().entry(passed.request).or_insert(passed.wall);
             let used = self.uses[permit].len();
-            let says = &cast.paper(*permit).says;
-            if used > 1 && matches!(says, Says::Permit { uses: PlainUses::Once, .. }) {
+            let once = match &cast.paper(*permit).says {
+                Says::Permit { uses, .. } => *uses == PlainUses::Once,
+                says => matches!(says, Says::Present { .. }),
+            };
+            if used > 1 && once {
                 self.violated(format!("S3: permit {permit}, good once, was spent {used} times"));
             }
         }
     }
 
     /// Bytes left a source.
-    pub fn left(
-        &mut self,
-        cast: &Cast,
-        request: RequestId,
-        leaves: &[(u8, PaperId)],
-        heard: &BTreeSet<PaperId>,
-        times: (u64, u64),
-    ) {
+    pub fn left(&mut self, cast: &Cast, passed: &Passed) {
         self.departures += 1;
-        self.look(cast, request, leaves, heard, times, "left");
+        let present = |(_, permit): &(u8, PaperId)| is_present(cast, *permit);
+        self.at_the_counter += usize::from(passed.leaves.iter().any(present));
+        let departed = self.departed.entry(passed.request).or_insert(passed.presentation);
+        if *departed != passed.presentation {
+            let request = passed.request;
+            self.violated(format!("two presentations left for request {request}"));
+        }
+        self.look(cast, passed, "left");
     }
 
     /// The same request again, declined under a live lease: rightly only if the rule says so.
-    pub fn retry_declined(
-        &mut self,
-        cast: &Cast,
-        request: RequestId,
-        leaves: &[(u8, PaperId)],
-        heard: &BTreeSet<PaperId>,
-        at: u64,
-        declined: &Declined,
-    ) {
-        let recipient = cast.request(request).recipient;
-        let still = leaves.iter().all(|(leaf, permit)| {
-            reference::allows(cast, heard, &self.uses, *permit, (request, recipient, *leaf, at))
+    pub fn retry_declined(&mut self, cast: &Cast, passed: &Passed, declined: &Declined) {
+        let still = passed.leaves.iter().all(|(leaf, permit)| {
+            reference::allows(cast, &self.uses, *permit, &passed.query(cast, *leaf))
         });
         if still {
+            let request = passed.request;
             self.violated(format!("a retry of request {request} was declined: {declined}"));
         }
     }
 
-    fn look(
-        &mut self,
-        cast: &Cast,
-        request: RequestId,
-        leaves: &[(u8, PaperId)],
-        heard: &BTreeSet<PaperId>,
-        (at, wall): (u64, u64),
-        what: &str,
-    ) {
-        let recipient = cast.request(request).recipient;
+    fn look(&mut self, cast: &Cast, passed: &Passed, what: &str) {
+        let Passed { request, heard, at, .. } = passed;
         let everything: BTreeSet<PaperId> =
             heard.iter().chain(self.accepted.keys()).chain(self.told.keys()).copied().collect();
-        for (leaf, permit) in leaves {
-            let query = (request, recipient, *leaf, wall);
-            if !reference::allows(cast, heard, &self.uses, *permit, query) {
+        for (leaf, permit) in &passed.leaves {
+            let query = passed.query(cast, *leaf);
+            if !reference::allows(cast, &self.uses, *permit, &query) {
                 self.violated(format!(
                     "request {request} {what} against the rule on permit {permit}"
                 ));
             }
-            let against: Vec<_> = reference::standing(cast, &everything, *permit, recipient, *leaf)
-                .chain(reference::voids(cast, &everything, *permit))
+            // At the counter, what the source has not heard of is excluded from S1 and S2.
+            let known = if is_present(cast, *permit) { heard } else { &everything };
+            let against: Vec<_> = reference::standing(cast, known, *permit, query.recipient, *leaf)
+                .chain(reference::voids(cast, known, *permit))
                 .collect();
             for id in against {
-                if self.accepted.get(&id).is_some_and(|accepted| at > accepted + self.bound_ms) {
-                    self.violated(format!("S1: request {request} {what} at {at} ms, long after paper {id} was accepted"));
+                if self.accepted.get(&id).is_some_and(|accepted| *at > accepted + self.bound_ms) {
+                    self.violated(format!(
+                        "S1: request {request} {what} at {at} ms, long after paper {id} was accepted"
+                    ));
                 }
                 if self.told.contains_key(&id) {
                     self.violated(format!(
@@ -170,4 +251,8 @@ impl Judge {
             }
         }
     }
+}
+
+fn is_present(cast: &Cast, permit: PaperId) -> bool {
+    matches!(cast.paper(permit).says, Says::Present { .. })
 }

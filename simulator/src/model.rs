@@ -4,26 +4,27 @@
 //! Wallets are told at the earliest moment at which a home may tell them: that is when the promise binds
 //! most.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+mod bounds;
+mod counts;
 
+use exchange::Answer;
 use stateright::{Model, Property};
-use wire::channel::ChannelId;
+use wire::Bytes;
 
 use crate::{
-    cast::{PairId, PaperId, RequestId},
-    node::{Power, Stage},
+    cast::{PairId, PaperId, RequestId, Says},
+    node::{Power, Role, Stage},
     scenario::Scenario,
     shared::Shared,
     world::{NodeId, World},
 };
 
-/// The only pair of the model, and its nodes.
+pub use bounds::Bounds;
+pub use counts::{Counts, Kind};
+
+/// The only pair of the model, and where its citizen begins.
 pub const PAIR: PairId = PairId { citizen: 0, source: 0 };
 pub const HOME: NodeId = 0;
-pub const SOURCE: NodeId = 1;
 /// One step of time.
 pub const TICK_MS: u64 = 1000;
 /// When the story begins: permits are valid by then, whatever the clocks show.
@@ -34,15 +35,20 @@ const JUMP_MS: i64 = 4 * TICK_MS as i64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
     Tick,
-    HandIn(PaperId),
+    /// A paper, by its place in the scenario.
+    HandIn(usize),
     HandDirect(PaperId),
     Cosign(NodeId),
-    Pull,
-    Push,
+    /// The channel from a home.
+    Pull(NodeId),
+    Push(NodeId),
     Deliver(usize),
     Ask(RequestId),
+    Prepare(RequestId),
+    Attach(RequestId, PaperId),
     Commit(RequestId),
     Leave(RequestId),
+    SendReceipt(RequestId),
     BackUp(NodeId),
     Wake(NodeId),
     Fault(Fault),
@@ -52,8 +58,8 @@ pub enum Action {
 pub enum Fault {
     Duplicate(usize),
     Lose(usize),
-    /// The source waits no longer for an answer, which may still come.
-    GiveUp,
+    /// The source waits no longer for a home's answer, which may still come.
+    GiveUp(NodeId),
     Restart(NodeId),
     Restore(NodeId),
     Sleep(NodeId),
@@ -62,37 +68,6 @@ pub enum Fault {
     SetWall(NodeId),
     /// The home's operator sets a shorter lease and restarts it.
     ShortenLease,
-}
-
-/// What a run counts, to show that it happened.
-pub const KINDS: [&str; 14] = [
-    "message delayed",
-    "message duplicated",
-    "message lost",
-    "answer given up on",
-    "slow fetch",
-    "home crashed and restarted",
-    "source crashed and restarted",
-    "home restored from an old copy",
-    "source restored from an old copy",
-    "machine asleep",
-    "machine frozen",
-    "source's wall clock set back",
-    "home's wall clock set forward",
-    "lease setting shortened",
-];
-
-/// How much of each may happen in one history: what makes the world finite.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Bounds {
-    pub ticks: u8,
-    pub pulls: u8,
-    pub pushes: u8,
-    pub asks: u8,
-    /// Faults of any kind.
-    pub faults: u8,
-    /// Most messages on their way at once.
-    pub flights: u8,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -107,20 +82,32 @@ pub struct State {
 /// A scenario with the counts of what happened in it.
 pub struct Explored {
     pub scenario: Scenario,
-    pub counts: Arc<[AtomicU64; KINDS.len()]>,
+    pub counts: Counts,
+    source: NodeId,
+    recipient: NodeId,
+    /// The requests as their recipient first signs them, for stories in which they just come.
+    signed: Vec<Shared<Bytes>>,
 }
 
 impl Explored {
     pub fn new(scenario: Scenario) -> Self {
-        Self { scenario, counts: Arc::default() }
+        let cast = &scenario.cast;
+        let source = cast.homes.len();
+        let signed = scenario.requests.iter().map(|id| {
+            Shared::new(Bytes(cast.sign_request(*id, &cast.draft(*id, 0)).bytes().to_vec()))
+        });
+        let signed = signed.collect();
+        let counts = Counts::default();
+        Self { counts, source, recipient: source + cast.sources.len(), signed, scenario }
     }
 
-    fn count(&self, kind: usize) {
-        self.counts[kind].fetch_add(1, Ordering::Relaxed);
+    fn homes(&self) -> std::ops::Range<NodeId> {
+        0..self.source
     }
 
-    fn channel(&self) -> ChannelId {
-        self.scenario.cast.channel(PAIR)
+    /// The nodes that are part of the story.
+    fn nodes(&self) -> std::ops::Range<NodeId> {
+        0..if self.scenario.recipient_apart { self.recipient + 1 } else { self.recipient }
     }
 
     fn faults(&self, state: &State, actions: &mut Vec<Action>) {
@@ -132,10 +119,11 @@ impl Explored {
             }
             add(Fault::Lose(n));
         }
-        if world.nodes[SOURCE].serves() && !world.flights.is_empty() {
-            add(Fault::GiveUp);
+        let source = &world.nodes[self.source];
+        if source.serves() && !world.flights.is_empty() {
+            self.homes().for_each(|home| add(Fault::GiveUp(home)));
         }
-        for node in [HOME, SOURCE] {
+        for node in self.nodes() {
             let this = &world.nodes[node];
             if !this.serves() {
                 continue;
@@ -144,11 +132,13 @@ impl Explored {
             if this.backup.as_ref().is_some_and(|backup| *backup != this.disk) {
                 add(Fault::Restore(node));
             }
-            add(Fault::SetWall(node));
+            if node != self.recipient {
+                add(Fault::SetWall(node));
+            }
         }
-        if world.nodes[SOURCE].serves() {
-            add(Fault::Sleep(SOURCE));
-            add(Fault::Freeze(SOURCE));
+        if source.serves() {
+            add(Fault::Sleep(self.source));
+            add(Fault::Freeze(self.source));
         }
         let home = &world.nodes[HOME];
         if home.serves() && self.scenario.shorter_ms < home.lease_ms {
@@ -158,54 +148,123 @@ impl Explored {
 
     fn strike(&self, world: &mut World, fault: Fault) {
         let cast = &self.scenario.cast;
+        self.counts.add(match fault {
+            Fault::Duplicate(_) => Kind::Duplicated,
+            Fault::Lose(_) => Kind::Lost,
+            Fault::GiveUp(_) => Kind::GivenUp,
+            Fault::Restart(node) => match world.nodes[node].role {
+                Role::Home(_) => Kind::HomeRestarted,
+                Role::Source(_) => Kind::SourceRestarted,
+                Role::Recipient(_) => Kind::RecipientRestarted,
+            },
+            Fault::Restore(node) => match world.nodes[node].role {
+                Role::Home(_) => Kind::HomeRestored,
+                Role::Source(_) => Kind::SourceRestored,
+                Role::Recipient(_) => Kind::RecipientRestored,
+            },
+            Fault::Sleep(_) => Kind::Asleep,
+            Fault::Freeze(_) => Kind::Frozen,
+            Fault::SetWall(node) if node == self.source => Kind::SourceClock,
+            Fault::SetWall(_) => Kind::HomeClock,
+            Fault::ShortenLease => Kind::ShorterLease,
+        });
         match fault {
             Fault::Duplicate(n) => {
                 let flight = world.flights[n].clone();
                 world.deliver(cast, &flight);
-                self.count(1);
             }
             Fault::Lose(n) => {
                 let flight = world.flights.remove(n);
                 world.failed(&flight);
-                self.count(2);
             }
-            Fault::GiveUp => {
-                world.give_up(SOURCE, &self.channel());
-                self.count(3);
-            }
+            Fault::GiveUp(home) => world.give_up(self.source, &cast.channel(home, PAIR)),
             Fault::Restart(node) => {
                 world.crash(node);
-                world.start(node);
-                self.count(5 + node);
+                world.start(cast, node);
             }
             Fault::Restore(node) => {
                 world.restore(node);
-                world.start(node);
-                self.count(7 + node);
+                world.start(cast, node);
             }
-            Fault::Sleep(node) => {
-                world.fall_asleep(node, false);
-                self.count(9);
-            }
-            Fault::Freeze(node) => {
-                world.fall_asleep(node, true);
-                self.count(10);
-            }
-            Fault::SetWall(SOURCE) => {
-                world.set_wall(SOURCE, -JUMP_MS);
-                self.count(11);
-            }
+            Fault::Sleep(node) => world.fall_asleep(node, false),
+            Fault::Freeze(node) => world.fall_asleep(node, true),
             Fault::SetWall(node) => {
-                world.set_wall(node, JUMP_MS);
-                self.count(12);
+                world.set_wall(node, if node == self.source { -JUMP_MS } else { JUMP_MS });
             }
             Fault::ShortenLease => {
                 world.set_lease(HOME, self.scenario.shorter_ms);
                 world.crash(HOME);
-                world.start(HOME);
-                self.count(13);
+                world.start(cast, HOME);
             }
         }
+    }
+
+    /// What a recipient, its system and a citizen at its counter may do.
+    fn at_the_recipient(&self, state: &State, actions: &mut Vec<Action>) {
+        let Scenario { requests, counter, .. } = &self.scenario;
+        let State { world, left, .. } = state;
+        let node = &world.nodes[self.recipient];
+        if !node.serves() {
+            return;
+        }
+        let answer = |request: &RequestId| {
+            let own = node.disk.requests.get(request)?;
+            Some(&own.stored()?.answer)
+        };
+        let room = world.flights.len() < left.flights as usize;
+        for request in requests {
+            let over = !matches!(answer(request), None | Some(Answer::Pending));
+            if room && left.asks > 0 && !over {
+                actions.push(Action::Ask(*request));
+            }
+            let owed = node.disk.requests.get(request).is_some_and(|own| own.owed().is_some());
+            if room && left.receipts > 0 && owed {
+                actions.push(Action::SendReceipt(*request));
+            }
+        }
+        for (request, paper) in counter {
+            match answer(request) {
+                None => actions.push(Action::Prepare(*request)),
+                Some(Answer::Prepared | Answer::Pending) if room && left.asks > 0 => {
+                    actions.push(Action::Attach(*request, *paper));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn at_the_source(&self, state: &State, actions: &mut Vec<Action>) {
+        let Scenario { direct, requests, recipient_apart, .. } = &self.scenario;
+        let State { world, left, direct: handed, .. } = state;
+        let source = &world.nodes[self.source];
+        if !source.serves() {
+            return;
+        }
+        let fresh = |n: &usize| handed & (1 << n) == 0;
+        actions.extend((0..direct.len()).filter(fresh).map(|n| Action::HandDirect(direct[n])));
+        if world.flights.len() < left.flights as usize && left.pulls > 0 {
+            actions.extend(self.homes().map(Action::Pull));
+        }
+        for (request, work) in &source.memory.answers {
+            actions.push(match work.stage {
+                Stage::Leaving(_) => Action::Leave(*request),
+                _ => Action::Commit(*request),
+            });
+        }
+        if !recipient_apart && left.asks > 0 {
+            let idle = |request: &&RequestId| !source.memory.answers.contains_key(request);
+            actions.extend(requests.iter().filter(idle).map(|request| Action::Ask(*request)));
+        }
+    }
+
+    fn happened(&self, before: &State, after: &State) {
+        let (was, is) = (&before.world.judge, &after.world.judge);
+        let grown = [
+            (was.noted.len() < is.noted.len(), Kind::Noted),
+            (was.collapses < is.collapses, Kind::Collapsed),
+            (was.at_the_counter < is.at_the_counter, Kind::AtTheCounter),
+        ];
+        grown.into_iter().filter(|(grown, _)| *grown).for_each(|(_, kind)| self.counts.add(kind));
     }
 }
 
@@ -221,9 +280,11 @@ impl Model for Explored {
     fn init_states(&self) -> Vec<State> {
         let Scenario { cast, before, lease_ms, batch, bounds, .. } = &self.scenario;
         let mut world = World::new(cast, *lease_ms, BEGIN_MS);
-        let channel = self.channel();
+        world.denies = self.scenario.denies;
+        world.status_age_ms = self.scenario.status_age_ms;
+        let channel = cast.channel(HOME, PAIR);
         for id in before {
-            world.hand_in(cast, *id);
+            world.hand_in(cast, HOME, *id);
         }
         while world.owes(cast, HOME, &channel) {
             world.push(cast, HOME, &channel);
@@ -231,60 +292,55 @@ impl Model for Explored {
                 world.deliver(cast, &flight);
             }
         }
-        world.cosign(HOME);
-        world.cosign(SOURCE);
+        for node in self.nodes() {
+            world.cosign(node);
+        }
         world.batch = *batch;
         world.prompt_witness = self.scenario.cosigned_at_once;
         vec![State { world, left: *bounds, handed: 0, direct: 0 }]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        let Scenario { cast, papers, direct, requests, .. } = &self.scenario;
-        let State { world, left, handed, direct: handed_direct } = state;
+        let Scenario { cast, papers, copies, .. } = &self.scenario;
+        let State { world, left, handed, .. } = state;
         if world.judge.violation.is_some() {
             return;
         }
-        let (home, source) = (&world.nodes[HOME], &world.nodes[SOURCE]);
         let room = world.flights.len() < left.flights as usize;
         if left.ticks > 0 {
             actions.push(Action::Tick);
         }
-        if home.serves() {
-            let fresh = |n: &usize| handed & (1 << n) == 0;
-            actions.extend((0..papers.len()).filter(fresh).map(|n| Action::HandIn(papers[n])));
-            if room && left.pushes > 0 && world.owes(cast, HOME, &self.channel()) {
-                actions.push(Action::Push);
+        for (n, (home, _)) in papers.iter().enumerate() {
+            if world.nodes[*home].serves() && handed & (1 << n) == 0 {
+                actions.push(Action::HandIn(n));
             }
         }
-        if source.serves() {
-            let fresh = |n: &usize| handed_direct & (1 << n) == 0;
-            actions.extend((0..direct.len()).filter(fresh).map(|n| Action::HandDirect(direct[n])));
-            if room && left.pulls > 0 {
-                actions.push(Action::Pull);
-            }
-            for request in requests {
-                match source.memory.answers.get(request) {
-                    None if left.asks > 0 => actions.push(Action::Ask(*request)),
-                    None => {}
-                    Some(Stage::Leaving(_)) => actions.push(Action::Leave(*request)),
-                    Some(_) => actions.push(Action::Commit(*request)),
-                }
-            }
+        if room && left.pushes > 0 {
+            let owes = |home: &NodeId| {
+                world.nodes[*home].serves() && world.owes(cast, *home, &cast.channel(*home, PAIR))
+            };
+            actions.extend(self.homes().filter(owes).map(Action::Push));
+        }
+        self.at_the_source(state, actions);
+        if self.scenario.recipient_apart {
+            self.at_the_recipient(state, actions);
         }
         for (n, flight) in world.flights.iter().enumerate() {
             if world.nodes[flight.to()].serves() {
                 actions.push(Action::Deliver(n));
             }
         }
-        for node in [HOME, SOURCE] {
+        for node in 0..self.recipient {
             if !self.scenario.cosigned_at_once && world.may_be_cosigned(node) {
                 actions.push(Action::Cosign(node));
             }
             if let Power::Asleep { .. } = world.nodes[node].power {
                 actions.push(Action::Wake(node));
             }
-            if self.scenario.copies && left.faults > 0 && world.nodes[node].backup.is_none() {
-                actions.push(Action::BackUp(node));
+        }
+        for node in copies {
+            if left.faults > 0 && world.nodes[*node].backup.is_none() {
+                actions.push(Action::BackUp(*node));
             }
         }
         if left.faults > 0 {
@@ -301,30 +357,38 @@ impl Model for Explored {
                 spend(&mut left.ticks)?;
                 world.true_ms += TICK_MS;
                 if !world.flights.is_empty() {
-                    self.count(0);
+                    self.counts.add(Kind::Delayed);
                 }
-                let answers = &world.nodes[SOURCE].memory.answers;
-                if answers.values().any(|stage| matches!(stage, Stage::Fetching(..))) {
-                    self.count(4);
+                let answers = &world.nodes[self.source].memory.answers;
+                if answers.values().any(|work| matches!(work.stage, Stage::Fetching(..))) {
+                    self.counts.add(Kind::SlowFetch);
                 }
             }
-            Action::HandIn(id) => {
-                *handed |= 1 << papers.iter().position(|paper| *paper == id)?;
-                world.hand_in(cast, id);
+            Action::HandIn(n) => {
+                let (home, id) = papers[n];
+                world.hand_in(cast, home, id);
+                let taken = world.nodes[home].disk.logged.contains_key(&id);
+                match &cast.paper(id).says {
+                    // A wallet repeats a move until it is taken.
+                    Says::Moves { .. } if !taken => return None,
+                    Says::Moves { to, .. } if *to == home => self.counts.add(Kind::Moved),
+                    _ => {}
+                }
+                *handed |= 1 << n;
             }
             Action::HandDirect(id) => {
                 *handed_direct |= 1 << direct.iter().position(|paper| *paper == id)?;
                 world.hand_direct(cast, id);
             }
             Action::Cosign(node) => world.cosign(node),
-            Action::Pull => {
+            Action::Pull(home) => {
                 spend(&mut left.pulls)?;
-                world.hurry(SOURCE, &self.channel());
-                world.pull(cast, SOURCE, &self.channel());
+                world.hurry(self.source, &cast.channel(home, PAIR));
+                world.pull(cast, self.source, &cast.channel(home, PAIR));
             }
-            Action::Push => {
+            Action::Push(home) => {
                 spend(&mut left.pushes)?;
-                world.push(cast, HOME, &self.channel());
+                world.push(cast, home, &cast.channel(home, PAIR));
             }
             Action::Deliver(n) => {
                 let flight = world.flights.remove(n);
@@ -332,10 +396,24 @@ impl Model for Explored {
             }
             Action::Ask(request) => {
                 spend(&mut left.asks)?;
-                world.ask(cast, request);
+                if self.scenario.recipient_apart {
+                    world.ask(cast, request);
+                } else {
+                    let n = self.scenario.requests.iter().position(|id| *id == request)?;
+                    world.arrive(cast, None, request, &self.signed[n]);
+                }
+            }
+            Action::Prepare(request) => world.prepare(cast, request),
+            Action::Attach(request, paper) => {
+                spend(&mut left.asks)?;
+                world.attach(cast, request, paper);
             }
             Action::Commit(request) => world.commit(cast, request),
             Action::Leave(request) => world.leave(cast, request),
+            Action::SendReceipt(request) => {
+                spend(&mut left.receipts)?;
+                world.send_receipt(cast, request);
+            }
             Action::BackUp(node) => world.back_up(node),
             Action::Wake(node) => world.wake(node),
             Action::Fault(fault) => {
@@ -344,13 +422,13 @@ impl Model for Explored {
             }
         }
         if self.scenario.cosigned_at_once {
-            world.cosign(HOME);
-            world.cosign(SOURCE);
+            (0..self.recipient).for_each(|node| world.cosign(node));
         }
         world.settle();
         world.read_register(cast, PAIR);
         // The network keeps no order.
         world.flights.sort_by_key(Shared::print);
+        self.happened(last, &state);
         Some(state)
     }
 

@@ -8,14 +8,21 @@ use consent::{
     home::HomeChannel, lease::Run, memory::MemoryStore, pull::Puller, push::Pusher,
     source::SourceChannel,
 };
-use exchange::{Allowed, Committed, source::Released};
+use exchange::{Allowed, Authentic, Committed, OwnRequest, PresentConsent, source::Released};
 use wire::{Hash, Nonce, Now, Timestamp, channel::ChannelId};
 
 use crate::{
     cast::{Cast, PairId, PaperId, RequestId},
     shared::Shared,
-    world::Facts,
+    world::{Facts, NodeId},
 };
+
+mod source_store;
+
+pub use source_store::AtSource;
+
+/// The root of a log without leaves.
+const EMPTY_ROOT: Hash = Hash([0; 32]);
 
 /// Monotonic clocks do not begin at nought.
 const MONO_START: u64 = 1_000_000;
@@ -37,6 +44,7 @@ pub struct Node {
 pub enum Role {
     Home(usize),
     Source(usize),
+    Recipient(usize),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,13 +84,28 @@ impl Clocks {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Disk {
     pub channels: BTreeMap<ChannelId, Shared<MemoryStore>>,
-    /// The evidence log, as the hashes of its leaves.
-    pub log: Vec<Hash>,
-    /// Under which size of the log an acknowledgement of a paper may be given.
-    pub logged: BTreeMap<PaperId, u64>,
-    pub releases: BTreeMap<RequestId, Stored>,
+    /// What all channels of a source share: pairs, links, uses, denies that came another way.
+    pub pairs: Shared<MemoryStore>,
+    /// The evidence log, as its root after each leaf.
+    log: Vec<Hash>,
+    /// What was taken of wallets.
+    pub logged: BTreeMap<PaperId, Logged>,
+    pub releases: BTreeMap<RequestId, Shared<Stored>>,
+    /// The requests of which a source has the receipt.
+    pub receipts: BTreeSet<RequestId>,
     /// What a source has heard of each pair, for the reference.
     pub heard: BTreeMap<PairId, BTreeSet<PaperId>>,
+    /// A recipient's own requests.
+    pub requests: BTreeMap<RequestId, Shared<OwnRequest>>,
+}
+
+/// A paper that was taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Logged {
+    /// Under which size of the log it may be acknowledged.
+    pub size: u64,
+    /// Whether it was taken by the pair's home, whose word it is that S1 counts from.
+    pub at_home: bool,
 }
 
 /// A release as the source keeps it.
@@ -101,11 +124,21 @@ pub struct Memory {
     /// The home's pushes.
     pub pushes: BTreeMap<ChannelId, Pusher>,
     /// Answers the source is working at.
-    pub answers: BTreeMap<RequestId, Stage>,
+    pub answers: BTreeMap<RequestId, Work>,
     /// Papers that were made durable and wait for witnesses before they are acknowledged.
     pub waiting: BTreeSet<PaperId>,
     /// How much of a home's log its witnesses must know before it grants a lease.
     pub grants_known: u64,
+}
+
+/// A request that a source is answering.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Work {
+    pub request: Shared<Authentic>,
+    pub present: Option<Shared<PresentConsent>>,
+    /// Who waits for the answer, if anybody does.
+    pub back: Option<NodeId>,
+    pub stage: Stage,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -168,14 +201,38 @@ impl Node {
 
 impl Disk {
     pub fn append(&mut self, record: &impl std::hash::Hash) -> u64 {
-        let print = crate::shared::fingerprint(record).to_be_bytes();
-        self.log.push(wire::sha256(&print));
+        let leaf = crate::shared::fingerprint(record).to_be_bytes();
+        let root = self.log.last().copied().unwrap_or(EMPTY_ROOT);
+        self.log.push(wire::hash_parts("simulator/log", &[&root.0, &leaf]));
+        self.size()
+    }
+
+    /// The size of the log.
+    pub fn size(&self) -> u64 {
         self.log.len() as u64
     }
 
-    /// Changes what is kept of one channel.
+    /// The log's root when it had this size; `None` if it never had.
+    pub fn root_at(&self, size: u64) -> Option<Hash> {
+        match size.checked_sub(1) {
+            None => Some(EMPTY_ROOT),
+            Some(last) => self.log.get(usize::try_from(last).ok()?).copied(),
+        }
+    }
+
+    /// Changes what a home keeps of one channel.
     pub fn channel<R>(&mut self, id: &ChannelId, change: impl FnOnce(&mut MemoryStore) -> R) -> R {
         self.channels.entry(id.clone()).or_default().update(change)
+    }
+
+    /// Changes what a source keeps of one channel, and of the pairs that all of its channels share.
+    pub fn at_source<R>(
+        &mut self,
+        id: &ChannelId,
+        change: impl FnOnce(&mut AtSource<'_>) -> R,
+    ) -> R {
+        let channel = self.channels.entry(id.clone()).or_default();
+        change(&mut AtSource { pairs: &mut self.pairs, channel })
     }
 }
 

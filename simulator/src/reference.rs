@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::cast::{Cast, Paper, PaperId, PlainReopen, PlainScope, PlainUses, Says};
+use crate::cast::{Cast, Paper, PaperId, PlainReopen, PlainScope, PlainUses, RequestId, Says};
 
 /// What a permit was used for: the requests that were given something on it, and when.
 pub type Uses = BTreeMap<PaperId, BTreeMap<usize, u64>>;
@@ -22,7 +22,9 @@ pub fn standing<'a>(
     leaf: u8,
 ) -> impl Iterator<Item = PaperId> + 'a {
     let Paper { pair, says, .. } = cast.paper(permit);
-    let Says::Permit { reopens, .. } = says else { panic!("paper {permit} is no permit") };
+    let (Says::Permit { reopens, .. } | Says::Present { reopens, .. }) = says else {
+        panic!("paper {permit} is no permit")
+    };
     papers.iter().copied().filter(move |id| {
         let paper = cast.paper(*id);
         if paper.pair != *pair {
@@ -31,6 +33,7 @@ pub fn standing<'a>(
         let (Says::Deny { scope } | Says::Unknown { scope }) = &paper.says else { return false };
         let named = reopens.iter().any(|reopen| match reopen {
             PlainReopen::Deny(deny) => deny == id,
+            PlainReopen::Collapsed(listed) => listed.contains(id),
             PlainReopen::Phone(phone) => {
                 paper.phone == *phone
                     && matches!(paper.says, Says::Deny { .. })
@@ -68,18 +71,34 @@ pub fn voids<'a>(
     })
 }
 
-/// Whether a permit allows one leaf to one recipient at a time, by what is in `papers` and was used
-/// before.
-pub fn allows(
-    cast: &Cast,
-    papers: &BTreeSet<PaperId>,
-    uses: &Uses,
-    permit: PaperId,
-    (request, recipient, leaf, at): (usize, usize, u8, u64),
-) -> bool {
+/// What a source has heard of, who asks for what, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Query<'a> {
+    pub heard: &'a BTreeSet<PaperId>,
+    pub request: RequestId,
+    pub recipient: usize,
+    pub leaf: u8,
+    /// By the source's wall clock.
+    pub at: u64,
+    /// How old the status of a present-consent may be.
+    pub status_age_ms: u64,
+}
+
+/// Whether a permit allows one leaf to one recipient, by what was heard and was used before.
+pub fn allows(cast: &Cast, uses: &Uses, permit: PaperId, query: &Query<'_>) -> bool {
+    let Query { heard, request, recipient, leaf, at, .. } = *query;
     let paper = cast.paper(permit);
-    let Says::Permit { scope, until_ms, uses: limit, .. } = &paper.says else { return false };
-    let begun = papers.iter().any(|id| {
+    let covered = match &paper.says {
+        Says::Permit { scope, until_ms, .. } => {
+            heard.contains(&permit) && at < *until_ms && covers(scope, recipient, leaf)
+        }
+        // Handed over with its one request, and heard of nowhere else.
+        Says::Present { request: named, status_ms, .. } => {
+            *named == request && at.saturating_sub(*status_ms) <= query.status_age_ms
+        }
+        _ => false,
+    };
+    let begun = heard.iter().any(|id| {
         let begin = cast.paper(*id);
         begin.pair == paper.pair
             && matches!(begin.says, Says::KeyBegins { phone } if phone == paper.phone)
@@ -87,18 +106,16 @@ pub fn allows(
     // A retry is no further use: its own was counted when it was released.
     let used = uses.get(&permit).filter(|used| !used.contains_key(&request));
     let times = used.into_iter().flat_map(BTreeMap::values);
-    let spent = match limit {
-        PlainUses::Unlimited => false,
-        PlainUses::Once => times.count() > 0,
-        PlainUses::Per { count, period_ms } => {
+    let spent = match &paper.says {
+        Says::Permit { uses: PlainUses::Unlimited, .. } => false,
+        Says::Permit { uses: PlainUses::Per { count, period_ms }, .. } => {
             times.filter(|used| *used / period_ms == at / period_ms).count() >= *count as usize
         }
+        _ => times.count() > 0,
     };
-    papers.contains(&permit)
+    covered
         && begun
         && !spent
-        && at < *until_ms
-        && covers(scope, recipient, leaf)
-        && voids(cast, papers, permit).next().is_none()
-        && standing(cast, papers, permit, recipient, leaf).next().is_none()
+        && voids(cast, heard, permit).next().is_none()
+        && standing(cast, heard, permit, recipient, leaf).next().is_none()
 }

@@ -2,6 +2,10 @@
 //! loses and delays, disks that lose writes, and an outside judge after every step. The same seed gives
 //! the same trace.
 
+mod inject;
+mod network;
+mod recipients;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, BinaryHeap},
@@ -11,11 +15,9 @@ use fastrand::Rng;
 use wire::{Hash, Timestamp, channel::ChannelId};
 
 use crate::{
-    cast::{
-        Cast, PHONES, PairId, Paper, PaperId, PlainReopen, PlainRequest, RequestId, Says, Size,
-    },
+    cast::{Cast, PHONES, PairId, Paper, PaperId, PlainReopen, RequestId, Says, Size},
     node::{Disk, Power},
-    script::{self, Fault, HOUR_MS, Injection, LEASES_MS, Names, Population, What},
+    script::{self, Fault, HOUR_MS, Injection, LEASES_MS, Population},
     shared::Shared,
     world::{Flight, NodeId, World},
 };
@@ -26,6 +28,10 @@ const BEGIN_MS: u64 = 24 * HOUR_MS;
 const DRIFT_PPM: i64 = 500;
 /// Witnesses see a log so soon after it grew.
 const COSIGN_MS: u64 = 60;
+/// How often recipients send receipts again that no source has noted.
+const RECEIPTS_MS: u64 = 30_000;
+/// Past so many denies that no permit names a home collapses them: few, so that it happens.
+const DENIES: usize = 3;
 
 /// What is run: a seed, how many nodes, how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +49,8 @@ pub struct Outcome {
     /// When the violation was seen.
     pub violated_ms: u64,
     pub faults: [u64; Fault::KINDS.len()],
+    /// How often a failing write struck, by what was to be written.
+    pub struck: BTreeMap<&'static str, u64>,
     pub counts: BTreeMap<&'static str, u64>,
 }
 
@@ -56,15 +64,41 @@ enum Event {
     /// A wallet that got no acknowledgement tries again.
     HandIn {
         paper: PaperId,
-        direct: bool,
+        at: Place,
+        tries: u32,
+    },
+    /// A wallet goes on with its citizen's move.
+    Move {
+        paper: PaperId,
         tries: u32,
     },
     Commit(RequestId),
     Leave(RequestId),
-    AskAgain(RequestId),
+    Ask {
+        request: RequestId,
+        tries: u32,
+    },
+    /// The citizen at the counter signs, by the script's number.
+    Sign {
+        request: RequestId,
+        script: usize,
+    },
+    Attach {
+        request: RequestId,
+        paper: PaperId,
+        tries: u32,
+    },
+    Receipts(NodeId),
     Start(NodeId),
     Wake(NodeId),
     Repair(NodeId),
+}
+
+/// Where a wallet hands something in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Home(NodeId),
+    Source,
 }
 
 /// How the nodes of a run are divided among the roles.
@@ -144,8 +178,11 @@ struct Run<'a> {
     /// A fault of the disk that waits for a node's next write.
     armed: BTreeMap<NodeId, Fault>,
     newest: BTreeMap<NodeId, Shared<Disk>>,
-    /// The denies that a phone has seen in its register.
-    seen: BTreeMap<(PairId, usize), BTreeSet<PaperId>>,
+    /// The denies, and lists of them, that a phone has seen in its register.
+    seen: BTreeMap<(PairId, usize), BTreeSet<PlainReopen>>,
+    /// The homes that citizens moved to, and how often they have.
+    homes: BTreeMap<PairId, (usize, u32)>,
+    moving: BTreeSet<PairId>,
     lost_phones: BTreeSet<PairId>,
     clock_touched: BTreeMap<NodeId, u64>,
     fetches: BTreeMap<RequestId, u64>,
@@ -159,6 +196,7 @@ impl<'a> Run<'a> {
         let Population { homes, sources, recipients, citizens } = size;
         let mut cast = Cast::new(Size { homes, sources, recipients, citizens });
         let mut world = World::new(&cast, LEASES_MS[0], BEGIN_MS);
+        world.denies = DENIES;
         let mut rng = Rng::with_seed(options.seed ^ 0x636c_6f63_6b73);
         for node in 0..world.nodes.len() {
             world.set_drift(node, rng.i64(-DRIFT_PPM..=DRIFT_PPM));
@@ -188,6 +226,8 @@ impl<'a> Run<'a> {
             armed: BTreeMap::new(),
             newest: BTreeMap::new(),
             seen: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            moving: BTreeSet::new(),
             lost_phones: BTreeSet::new(),
             clock_touched: BTreeMap::new(),
             fetches: BTreeMap::new(),
@@ -195,7 +235,11 @@ impl<'a> Run<'a> {
             outcome: Outcome::default(),
         };
         for paper in run_papers {
-            run.schedule(BEGIN_MS, Event::HandIn { paper, direct: false, tries: 0 });
+            let at = Place::Home(run.home(run.cast.paper(paper).pair));
+            run.schedule(BEGIN_MS, Event::HandIn { paper, at, tries: 0 });
+        }
+        for recipient in 0..recipients {
+            run.schedule(BEGIN_MS, Event::Receipts(homes + sources + recipient));
         }
         run.lanes = run.lay_lanes();
         for lane in 0..run.lanes.len() {
@@ -281,8 +325,13 @@ impl<'a> Run<'a> {
         self.trace = wire::sha256(&self.trace).0.to_vec();
     }
 
-    /// A step at a node, with a disk that may fail under it.
-    fn at_node(&mut self, node: NodeId, step: impl FnOnce(&mut World, &Cast)) {
+    /// Where a citizen hands in what they sign.
+    fn home(&self, pair: PairId) -> NodeId {
+        self.homes.get(&pair).map_or_else(|| self.cast.home_of(pair), |(home, _)| *home)
+    }
+
+    /// A step at a node, with a disk that may fail under it. `what` it would write, for the counts.
+    fn at_node(&mut self, node: NodeId, what: &'static str, step: impl FnOnce(&mut World, &Cast)) {
         let Some(fault) = self.armed.get(&node).copied() else {
             return step(&mut self.world, &self.cast);
         };
@@ -293,6 +342,7 @@ impl<'a> Run<'a> {
         }
         self.armed.remove(&node);
         self.outcome.faults[fault.kind()] += 1;
+        *self.outcome.struck.entry(what).or_default() += 1;
         // Whatever it would have said is not said.
         self.world.flights = before.flights.clone();
         if let Fault::LoseWrite { .. } = fault {
@@ -307,35 +357,40 @@ impl<'a> Run<'a> {
     fn step(&mut self, event: Event) {
         match event {
             Event::Inject(n) => self.inject(n),
-            Event::Arrive(flight) => {
-                self.at_node(flight.to(), |world, cast| world.deliver(cast, &flight));
-            }
+            Event::Arrive(flight) => self.arrive(&flight),
             Event::Pull(lane) => {
                 self.lanes[lane].pull_ms = None;
                 let Lane { channel, source, .. } = self.lanes[lane].clone();
-                self.at_node(source, |world, cast| world.pull(cast, source, &channel));
+                self.world.pull(&self.cast, source, &channel);
             }
             Event::Push(lane) => {
                 self.lanes[lane].push_ms = None;
                 let Lane { channel, home, .. } = self.lanes[lane].clone();
-                self.at_node(home, |world, cast| world.push(cast, home, &channel));
+                self.world.push(&self.cast, home, &channel);
             }
             Event::Cosign(node) => {
                 self.cosigning.remove(&node);
                 self.world.cosign(node);
             }
-            Event::HandIn { paper, direct, tries } => self.hand_in(paper, direct, tries),
+            Event::HandIn { paper, at, tries } => self.hand_in(paper, at, tries),
+            Event::Move { paper, tries } => self.move_on(paper, tries),
             Event::Commit(request) => {
                 let source = self.world.source(&self.cast, self.cast.request(request).pair);
-                self.at_node(source, |world, cast| world.commit(cast, request));
+                self.at_node(source, "release", |world, cast| world.commit(cast, request));
                 let wait_ms = self.luck(("leave", request)).u64(0..300);
                 self.schedule(self.world.true_ms + wait_ms, Event::Leave(request));
             }
             Event::Leave(request) => self.world.leave(&self.cast, request),
-            Event::AskAgain(request) => self.ask(request),
+            Event::Ask { request, tries } => self.ask(request, tries),
+            Event::Sign { request, script } => self.sign(request, script),
+            Event::Attach { request, paper, tries } => self.attach(request, paper, tries),
+            Event::Receipts(node) => {
+                self.send_receipts(node);
+                self.schedule(self.world.true_ms + RECEIPTS_MS, Event::Receipts(node));
+            }
             Event::Start(node) => {
                 if self.world.nodes[node].power == Power::Off {
-                    self.world.start(node);
+                    self.world.start(&self.cast, node);
                     if self.world.nodes[node].power == Power::Restored {
                         self.count("restored node that serves nothing");
                     }
@@ -347,264 +402,11 @@ impl<'a> Run<'a> {
                     && self.world.nodes[node].power == Power::Restored
                 {
                     self.world.repair(node, newest);
-                    self.world.start(node);
+                    self.world.start(&self.cast, node);
                 }
             }
         }
         self.world.settle();
-    }
-
-    /// Sends what was said, sets timers, looks for a violation.
-    fn after(&mut self) {
-        for (n, flight) in std::mem::take(&mut self.world.flights).into_iter().enumerate() {
-            self.dispatch(n, flight);
-        }
-        for node in 0..self.world.nodes.len() {
-            if self.world.may_be_cosigned(node) && self.cosigning.insert(node) {
-                self.schedule(self.world.true_ms + COSIGN_MS, Event::Cosign(node));
-            }
-        }
-        for lane in 0..self.lanes.len() {
-            self.set_timers(lane);
-        }
-        if let Some(violation) = &self.world.judge.violation {
-            self.outcome.violation = Some(violation.clone());
-            self.outcome.violated_ms = self.world.true_ms;
-        }
-    }
-
-    /// A node's timers run on its own clock; a little late never hurts.
-    fn set_timers(&mut self, lane: usize) {
-        let now_ms = self.world.true_ms;
-        let Lane { channel, home, source, pull_ms, push_ms } = &self.lanes[lane];
-        let due = |node: NodeId, wake_ms: u64| {
-            let wait_ms = wake_ms.saturating_sub(self.world.now(node).mono_ms);
-            now_ms + wait_ms + wait_ms / 1000 + 1
-        };
-        let (home_node, source_node) = (&self.world.nodes[*home], &self.world.nodes[*source]);
-        let pull = source_node.serves().then(|| {
-            let puller = source_node.memory.pulls.get(channel);
-            due(*source, puller.map_or(0, |puller| puller.wake_at_ms()))
-        });
-        let pusher = home_node.memory.pushes.get(channel).filter(|_| home_node.serves());
-        let push = pusher.and_then(|pusher| pusher.wake_at_ms()).map(|wake_ms| due(*home, wake_ms));
-        let sooner =
-            |new: Option<u64>, set: Option<u64>| new.filter(|new| set.is_none_or(|set| *new < set));
-        let (pull, push) = (sooner(pull, *pull_ms), sooner(push, *push_ms));
-        if let Some(due_ms) = pull {
-            self.lanes[lane].pull_ms = pull;
-            self.schedule(due_ms, Event::Pull(lane));
-        }
-        if let Some(due_ms) = push {
-            self.lanes[lane].push_ms = push;
-            self.schedule(due_ms, Event::Push(lane));
-        }
-    }
-
-    /// Puts a message on its way: lost, late, twice, or as it should be.
-    fn dispatch(&mut self, n: usize, flight: Shared<Flight>) {
-        let (from, to) = (flight.from(), flight.to());
-        let link = (from.min(to), from.max(to));
-        let now_ms = self.world.true_ms;
-        let mut luck = self.luck(("flight", n, from, to));
-        if self.cuts.get(&link).is_some_and(|until| now_ms < *until) || luck.u32(0..200) == 0 {
-            self.outcome.faults[12] += 1;
-            // Sometimes the connection says so.
-            if luck.bool() {
-                self.world.failed(&flight);
-            }
-            return;
-        }
-        let slow = self.slow.get(&link).filter(|(until, _)| now_ms < *until).map(|(_, by)| *by);
-        let delay_ms = 1 + luck.u64(0..30) + slow.map_or(0, |by| luck.u64(0..by));
-        if luck.u32(0..200) == 0 {
-            self.outcome.faults[13] += 1;
-            let again_ms = now_ms + delay_ms + luck.u64(0..90_000);
-            self.schedule(again_ms, Event::Arrive(flight.clone()));
-        }
-        self.schedule(now_ms + delay_ms, Event::Arrive(flight));
-    }
-
-    fn inject(&mut self, n: usize) {
-        let what = self.script[n].what.clone();
-        let time = at(self.world.true_ms);
-        match what {
-            What::Permit { pair, phone, scope, uses, hours, names } => {
-                let reopens = self.named(pair, phone, names);
-                let until_ms = self.world.true_ms + hours * HOUR_MS;
-                let says = Says::Permit { scope, reopens, until_ms, uses };
-                let paper = self.cast.write(Paper { pair, phone, says }, time);
-                self.count("permits");
-                self.hand_in(paper, false, 0);
-            }
-            What::Deny { pair, phone, scope, home, direct } => {
-                let says = Says::Deny { scope };
-                let paper = self.cast.write(Paper { pair, phone, says }, time);
-                self.count("denies");
-                if home {
-                    self.hand_in(paper, false, 0);
-                }
-                if direct {
-                    self.hand_in(paper, true, 0);
-                }
-            }
-            What::LosePhone { pair, keeps } => {
-                if !self.lost_phones.insert(pair) {
-                    return;
-                }
-                let permits = self.cast.papers().filter(|(_, paper)| {
-                    paper.pair == pair
-                        && paper.phone == 1
-                        && matches!(paper.says, Says::Permit { .. })
-                });
-                let every_other = permits.map(|(id, _)| id).step_by(2).filter(|_| keeps);
-                let keeps = every_other.collect();
-                let says = Says::KeyEnds { phone: 1, keeps };
-                let paper = self.cast.write(Paper { pair, phone: 0, says }, time);
-                self.count("lost phones");
-                self.hand_in(paper, false, 0);
-            }
-            What::Unknown { pair, scope } => {
-                let paper =
-                    self.cast.write(Paper { pair, phone: 0, says: Says::Unknown { scope } }, time);
-                self.count("unknown entries");
-                let home = self.world.home(&self.cast, pair);
-                self.at_node(home, |world, cast| world.hand_in(cast, paper));
-            }
-            What::Read { pair, phone } => {
-                self.world.read_register(&self.cast, pair);
-                let denies = self.world.denies_at_home(&self.cast, pair);
-                self.seen.entry((pair, phone)).or_default().extend(denies);
-            }
-            What::Ask { pair, recipient, leaves, whole, fetch_ms, again_ms } => {
-                let request = self.cast.ask(PlainRequest { pair, recipient, leaves, whole }, time);
-                self.fetches.insert(request, fetch_ms);
-                self.count("requests");
-                self.ask(request);
-                if let Some(again_ms) = again_ms {
-                    self.schedule(self.world.true_ms + again_ms, Event::AskAgain(request));
-                }
-            }
-            What::Fault(fault) => self.fault(fault),
-        }
-    }
-
-    fn named(&self, pair: PairId, phone: usize, names: Names) -> Vec<PlainReopen> {
-        let seen = self.seen.get(&(pair, phone)).into_iter().flatten();
-        let denies = seen.map(|id| PlainReopen::Deny(*id));
-        match names {
-            Names::None => vec![],
-            Names::All => denies.take(wire::limits::REOPENS).collect(),
-            Names::Some(mask) => denies
-                .enumerate()
-                .filter(|(n, _)| mask & (1 << (n % 64)) != 0)
-                .map(|(_, deny)| deny)
-                .take(wire::limits::REOPENS)
-                .collect(),
-            Names::AllAndPhone => denies
-                .take(wire::limits::REOPENS - 1)
-                .chain([PlainReopen::Phone(1 - phone)])
-                .collect(),
-        }
-    }
-
-    /// Hands a paper in, and again until it was acknowledged.
-    fn hand_in(&mut self, paper: PaperId, direct: bool, tries: u32) {
-        let judge = &self.world.judge;
-        let done = if direct { &judge.told } else { &judge.accepted };
-        if done.contains_key(&paper) || tries == 20 {
-            return;
-        }
-        let pair = self.cast.paper(paper).pair;
-        if direct {
-            let source = self.world.source(&self.cast, pair);
-            self.at_node(source, |world, cast| world.hand_direct(cast, paper));
-        } else {
-            let home = self.world.home(&self.cast, pair);
-            self.at_node(home, |world, cast| world.hand_in(cast, paper));
-        }
-        let again_ms = self.world.true_ms + 15_000;
-        self.schedule(again_ms, Event::HandIn { paper, direct, tries: tries + 1 });
-    }
-
-    fn ask(&mut self, request: RequestId) {
-        self.world.ask(&self.cast, request);
-        let fetch_ms = self.fetches.get(&request).copied().unwrap_or(0);
-        self.schedule(self.world.true_ms + fetch_ms, Event::Commit(request));
-    }
-
-    fn fault(&mut self, fault: Fault) {
-        let now_ms = self.world.true_ms;
-        let serves = |world: &World, node: NodeId| world.nodes[node].serves();
-        let done = match fault {
-            Fault::Crash { node, down_ms } => {
-                self.world.crash(node);
-                self.schedule(now_ms + down_ms, Event::Start(node));
-                true
-            }
-            Fault::LoseWrite { node, .. } | Fault::MuteWrite { node } => {
-                self.armed.insert(node, fault);
-                false // counted when it strikes
-            }
-            Fault::Cut { a, b, for_ms } => {
-                self.cuts.insert((a, b), now_ms + for_ms);
-                true
-            }
-            Fault::Slow { a, b, by_ms, for_ms } => {
-                self.slow.insert((a, b), (now_ms + for_ms, by_ms));
-                true
-            }
-            Fault::Sleep { node, frozen, for_ms } => {
-                // A frozen monotonic clock and a wall clock set back within one lease are together more
-                // than any single machine could notice.
-                let touched = self.clock_touched.get(&node).is_some_and(|until| now_ms < *until);
-                if !serves(&self.world, node) || (frozen && touched) {
-                    return;
-                }
-                if frozen {
-                    self.clock_touched.insert(node, now_ms + for_ms + 2 * LEASES_MS[0]);
-                }
-                self.world.fall_asleep(node, frozen);
-                self.schedule(now_ms + for_ms, Event::Wake(node));
-                true
-            }
-            Fault::SetWall { node, offset_ms } => {
-                if self.clock_touched.get(&node).is_some_and(|until| now_ms < *until) {
-                    return;
-                }
-                self.clock_touched.insert(node, now_ms + 2 * LEASES_MS[0]);
-                self.world.set_wall_to(node, offset_ms);
-                true
-            }
-            Fault::BackUp { node } => {
-                if serves(&self.world, node) {
-                    self.world.back_up(node);
-                }
-                serves(&self.world, node)
-            }
-            Fault::Restore { node, repaired_ms } => {
-                if self.world.nodes[node].backup.is_none() || !serves(&self.world, node) {
-                    return;
-                }
-                self.newest.insert(node, self.world.nodes[node].disk.clone());
-                self.world.restore(node);
-                self.world.start(node);
-                self.schedule(now_ms + repaired_ms, Event::Repair(node));
-                true
-            }
-            Fault::SetLease { home, lease_ms } => {
-                if !serves(&self.world, home) {
-                    return;
-                }
-                self.world.set_lease(home, lease_ms);
-                self.world.crash(home);
-                self.schedule(now_ms + 1_000, Event::Start(home));
-                true
-            }
-        };
-        if done {
-            self.outcome.faults[fault.kind()] += 1;
-        }
     }
 
     fn finish(mut self) -> Outcome {
@@ -612,10 +414,14 @@ impl<'a> Run<'a> {
         self.outcome.trace = Hash::try_from(&self.trace[..]).ok();
         let judge = &self.world.judge;
         for (name, count) in [
-            ("accepted", judge.accepted.len()),
+            ("accepted", judge.acceptances()),
             ("told in force", judge.told.len()),
             ("releases", judge.uses.values().map(BTreeMap::len).sum()),
             ("presentations that left", judge.departures),
+            ("of them on a present-consent", judge.at_the_counter),
+            ("presentations received", judge.given.len()),
+            ("receipts noted", judge.noted.len()),
+            ("collapses", judge.collapses),
         ] {
             self.outcome.counts.insert(name, count as u64);
         }

@@ -5,18 +5,27 @@ use crate::{
         ALL_LEAVES, Cast, Paper, PaperId, PlainReopen, PlainRequest, PlainScope, PlainUses,
         RequestId, Says, Size,
     },
-    model::{BEGIN_MS, Bounds, PAIR},
+    model::{BEGIN_MS, Bounds, HOME, PAIR},
+    world::NodeId,
 };
+
+mod apart;
+
+pub use apart::{at_the_counter, collapse, moved_leases, moving, recipient, recipient_copies};
 
 pub struct Scenario {
     pub name: &'static str,
     pub cast: Cast,
     /// Accepted, cosigned and applied before the story begins.
     pub before: Vec<PaperId>,
-    /// What wallets may hand in, each once: at the home, and denies straight at the source.
-    pub papers: Vec<PaperId>,
+    /// What wallets may hand in, each once: at a home, and denies straight at the source.
+    pub papers: Vec<(NodeId, PaperId)>,
     pub direct: Vec<PaperId>,
     pub requests: Vec<RequestId>,
+    /// The present-consents that may be joined to a request once it was prepared.
+    pub counter: Vec<(RequestId, PaperId)>,
+    /// Whether the recipient is a node of the story, or requests just come.
+    pub recipient_apart: bool,
     /// What the home grants, and what its operator may shorten it to.
     pub lease_ms: u64,
     pub shorter_ms: u64,
@@ -24,8 +33,12 @@ pub struct Scenario {
     pub batch: usize,
     /// Whether the witnesses see a log the moment it grows, or some time later.
     pub cosigned_at_once: bool,
-    /// Whether operators make copies of their disks, to restore them from.
-    pub copies: bool,
+    /// Most denies before the home collapses them.
+    pub denies: usize,
+    /// How old the status of a present-consent's certificate may be.
+    pub status_age_ms: u64,
+    /// Whose operators make copies of their disks, to restore them from.
+    pub copies: Vec<NodeId>,
     pub bounds: Bounds,
 }
 
@@ -40,7 +53,11 @@ struct Author {
 
 impl Author {
     fn new() -> Self {
-        let size = Size { homes: 1, sources: 1, recipients: 1, citizens: 1 };
+        Self::with_homes(1)
+    }
+
+    fn with_homes(homes: usize) -> Self {
+        let size = Size { homes, sources: 1, recipients: 1, citizens: 1 };
         Self { cast: Cast::new(size).remembering() }
     }
 
@@ -78,63 +95,71 @@ impl Author {
             papers: vec![],
             direct: vec![],
             requests: vec![],
+            counter: vec![],
+            recipient_apart: false,
             lease_ms: 2000,
             shorter_ms: 2000,
             batch: wire::limits::ENTRIES,
             cosigned_at_once: true,
-            copies: false,
+            denies: wire::limits::DENIES,
+            status_age_ms: exchange::source::STATUS_AGE_MS,
+            copies: vec![],
             bounds,
         }
     }
 }
 
-const BOUNDS: Bounds = Bounds { ticks: 2, pulls: 1, pushes: 1, asks: 1, faults: 1, flights: 1 };
+const BOUNDS: Bounds =
+    Bounds { ticks: 2, pulls: 1, pushes: 1, asks: 1, receipts: 0, faults: 1, flights: 1 };
+
+fn at_home(papers: &[PaperId]) -> Vec<(NodeId, PaperId)> {
+    papers.iter().map(|id| (HOME, *id)).collect()
+}
 
 /// A permit good once, a deny at the home or straight at the source, a permit of another phone that
 /// reopens it: under every fault.
-pub fn deny_and_reopen(big: bool) -> Scenario {
+pub fn deny_and_reopen() -> Scenario {
     let mut author = Author::new();
     let before = vec![author.begin(0), author.begin(1), author.permit(0, &[], PlainUses::Once)];
     let deny = author.deny(0, HEALTH);
     let reopening = author.permit(1, &[deny], PlainUses::Unlimited);
     let request = author.request();
-    let bounds = if big { Bounds { pulls: 3, faults: 2, asks: 3, ..BOUNDS } } else { BOUNDS };
     Scenario {
         before,
-        papers: vec![deny, reopening],
+        papers: at_home(&[deny, reopening]),
         direct: vec![deny],
         requests: vec![request],
-        ..author.scenario("deny and reopen", bounds)
+        ..author.scenario("deny and reopen", BOUNDS)
     }
 }
 
 /// Two requests at once on a permit good once, with retries.
-pub fn one_use(_big: bool) -> Scenario {
+pub fn one_use() -> Scenario {
     let mut author = Author::new();
     let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Once)];
     let requests = vec![author.request(), author.request()];
-    let bounds = Bounds { ticks: 1, pulls: 1, pushes: 0, asks: 3, faults: 1, flights: 1 };
-    Scenario { before, requests, copies: true, ..author.scenario("one use", bounds) }
+    let bounds = Bounds { ticks: 1, pulls: 1, pushes: 0, asks: 3, faults: 1, flights: 1, ..BOUNDS };
+    Scenario { before, requests, copies: vec![HOME, 1], ..author.scenario("one use", bounds) }
 }
 
 /// A request answered on one permit and asked again when only another one still permits it.
-pub fn retry(_big: bool) -> Scenario {
+pub fn retry() -> Scenario {
     let mut author = Author::new();
     let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Unlimited)];
     let deny = author.deny(0, HEALTH);
     let reopening = author.permit(0, &[deny], PlainUses::Unlimited);
     let request = author.request();
-    let bounds = Bounds { ticks: 0, pulls: 1, pushes: 2, asks: 2, faults: 0, flights: 1 };
+    let bounds = Bounds { ticks: 0, pulls: 1, pushes: 2, asks: 2, faults: 0, flights: 1, ..BOUNDS };
     Scenario {
         before,
-        papers: vec![deny, reopening],
+        papers: at_home(&[deny, reopening]),
         requests: vec![request],
         ..author.scenario("a retry", bounds)
     }
 }
 
 /// A second phone: permits before its key begins and after it was lost and ended.
-pub fn lost_phone(_big: bool) -> Scenario {
+pub fn lost_phone() -> Scenario {
     let mut author = Author::new();
     let begin = author.begin(0);
     let second = author.begin(1);
@@ -142,10 +167,10 @@ pub fn lost_phone(_big: bool) -> Scenario {
     let lost = author.end(0, 1);
     let last = author.deny(1, EVERYTHING);
     let request = author.request();
-    let bounds = Bounds { ticks: 0, pulls: 1, pushes: 1, asks: 1, faults: 0, flights: 1 };
+    let bounds = Bounds { ticks: 0, pulls: 1, pushes: 1, asks: 1, faults: 0, flights: 1, ..BOUNDS };
     Scenario {
         before: vec![begin],
-        papers: vec![second, stolen, lost, last],
+        papers: at_home(&[second, stolen, lost, last]),
         direct: vec![last],
         requests: vec![request],
         ..author.scenario("a lost phone", bounds)
@@ -153,17 +178,17 @@ pub fn lost_phone(_big: bool) -> Scenario {
 }
 
 /// A permit signed on a phone that has not seen the other phone's deny.
-pub fn stale_view(_big: bool) -> Scenario {
+pub fn stale_view() -> Scenario {
     let mut author = Author::new();
     let before = vec![author.begin(0), author.begin(1)];
     let deny = author.deny(0, HEALTH);
     let stale = author.permit(1, &[], PlainUses::Unlimited);
     let naming = author.permit(1, &[deny], PlainUses::Once);
     let request = author.request();
-    let bounds = Bounds { ticks: 0, pulls: 1, pushes: 1, asks: 2, faults: 0, flights: 1 };
+    let bounds = Bounds { ticks: 0, pulls: 1, pushes: 1, asks: 2, faults: 0, flights: 1, ..BOUNDS };
     Scenario {
         before,
-        papers: vec![deny, stale, naming],
+        papers: at_home(&[deny, stale, naming]),
         direct: vec![deny],
         requests: vec![request],
         ..author.scenario("a stale view", bounds)
@@ -171,30 +196,30 @@ pub fn stale_view(_big: bool) -> Scenario {
 }
 
 /// One deny against one lease: late answers, lost ones, clocks that are set or stand still.
-pub fn one_lease(_big: bool) -> Scenario {
+pub fn one_lease() -> Scenario {
     let mut author = Author::new();
     let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Unlimited)];
     let deny = author.deny(0, HEALTH);
     let request = author.request();
-    let bounds = Bounds { ticks: 4, pulls: 2, pushes: 0, asks: 1, faults: 1, flights: 2 };
+    let bounds = Bounds { ticks: 4, pulls: 2, pushes: 0, asks: 1, faults: 1, flights: 2, ..BOUNDS };
     Scenario {
         before,
-        papers: vec![deny],
+        papers: at_home(&[deny]),
         requests: vec![request],
         ..author.scenario("one lease", bounds)
     }
 }
 
 /// The home's lease is shortened while longer ones are out.
-pub fn two_settings(_big: bool) -> Scenario {
+pub fn two_settings() -> Scenario {
     let mut author = Author::new();
     let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Unlimited)];
     let deny = author.deny(0, HEALTH);
     let request = author.request();
-    let bounds = Bounds { ticks: 4, pulls: 2, pushes: 0, asks: 1, faults: 1, flights: 1 };
+    let bounds = Bounds { ticks: 4, pulls: 2, pushes: 0, asks: 1, faults: 1, flights: 1, ..BOUNDS };
     Scenario {
         before,
-        papers: vec![deny],
+        papers: at_home(&[deny]),
         requests: vec![request],
         lease_ms: 6000,
         ..author.scenario("two settings", bounds)
@@ -202,34 +227,34 @@ pub fn two_settings(_big: bool) -> Scenario {
 }
 
 /// Old copies of a disk, with witnesses that see the logs some time later.
-pub fn old_copies(_big: bool) -> Scenario {
+pub fn old_copies() -> Scenario {
     let mut author = Author::new();
     let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Unlimited)];
     let deny = author.deny(0, HEALTH);
     let request = author.request();
-    let bounds = Bounds { ticks: 1, pulls: 2, pushes: 0, asks: 1, faults: 1, flights: 1 };
+    let bounds = Bounds { ticks: 1, pulls: 2, pushes: 0, asks: 1, faults: 1, flights: 1, ..BOUNDS };
     Scenario {
         before,
-        papers: vec![deny],
+        papers: at_home(&[deny]),
         direct: vec![deny],
         requests: vec![request],
         cosigned_at_once: false,
-        copies: true,
+        copies: vec![HOME, 1],
         ..author.scenario("old copies", bounds)
     }
 }
 
 /// An entry that nobody can read, and answers that carry one entry at a time.
-pub fn piece_by_piece(_big: bool) -> Scenario {
+pub fn piece_by_piece() -> Scenario {
     let mut author = Author::new();
     let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Unlimited)];
     let elsewhere = author.permit(0, &[], PlainUses::Once);
     let unknown = author.write(0, Says::Unknown { scope: HEALTH });
     let request = author.request();
-    let bounds = Bounds { ticks: 3, pulls: 1, pushes: 0, asks: 1, faults: 0, flights: 1 };
+    let bounds = Bounds { ticks: 3, pulls: 1, pushes: 0, asks: 1, faults: 0, flights: 1, ..BOUNDS };
     Scenario {
         before,
-        papers: vec![elsewhere, unknown],
+        papers: at_home(&[elsewhere, unknown]),
         requests: vec![request],
         batch: 1,
         ..author.scenario("piece by piece", bounds)
@@ -237,7 +262,7 @@ pub fn piece_by_piece(_big: bool) -> Scenario {
 }
 
 /// All of them.
-pub const ALL: [fn(bool) -> Scenario; 9] = [
+pub const ALL: [fn() -> Scenario; 15] = [
     deny_and_reopen,
     one_use,
     retry,
@@ -247,4 +272,18 @@ pub const ALL: [fn(bool) -> Scenario; 9] = [
     two_settings,
     old_copies,
     piece_by_piece,
+    recipient,
+    recipient_copies,
+    moving,
+    moved_leases,
+    collapse,
+    at_the_counter,
 ];
+
+impl Scenario {
+    /// The same with wider bounds, for long runs.
+    #[must_use]
+    pub fn wider(self) -> Self {
+        Self { bounds: self.bounds.wider(), ..self }
+    }
+}

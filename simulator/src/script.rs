@@ -29,13 +29,18 @@ pub enum What {
         hours: u64,
         names: Names,
     },
-    /// Handed in at the home, straight at the source, or both.
+    /// Handed in at the home, straight at the source, or both; or at another city's.
     Deny {
         pair: PairId,
         phone: usize,
         scope: PlainScope,
         home: bool,
         direct: bool,
+        elsewhere: bool,
+    },
+    /// The citizen moves to the next city.
+    Move {
+        pair: PairId,
     },
     /// The second phone is lost; the first one keeps some of its permits.
     LosePhone {
@@ -59,6 +64,18 @@ pub enum What {
         whole: bool,
         fetch_ms: u64,
         again_ms: Option<u64>,
+    },
+    /// A citizen at the counter signs a permit for the one request, after a while, with a status of
+    /// their certificate that is some time old.
+    Present {
+        pair: PairId,
+        phone: usize,
+        recipient: usize,
+        leaves: u8,
+        names: Names,
+        sign_ms: u64,
+        status_old_ms: u64,
+        fetch_ms: u64,
     },
     Fault(Fault),
 }
@@ -221,22 +238,19 @@ fn decision(rng: &mut Rng, size: Population) -> What {
                 1 => PlainUses::Per { count: rng.u32(1..4), period_ms: rng.u64(1..60) * MINUTE_MS },
                 _ => PlainUses::Unlimited,
             };
-            let names = match rng.u8(0..8) {
-                0 => Names::None,
-                1 => Names::Some(rng.u64(..)),
-                2 => Names::AllAndPhone,
-                _ => Names::All,
-            };
+            let names = names(rng);
             let scope = PlainScope { recipient: Some(recipient), leaves: leaves(rng) };
             What::Permit { pair, phone, scope, uses, hours: rng.u64(1..30), names }
         }
-        48..97 => {
+        48..93 => {
             let recipient = (rng.u8(0..4) > 0).then_some(recipient);
             let scope = PlainScope { recipient, leaves: leaves(rng) };
             let (home, direct) =
                 *rng.choice(&[(true, false), (false, true), (true, true)]).expect("three");
-            What::Deny { pair, phone, scope, home, direct }
+            let elsewhere = rng.u8(0..10) == 0;
+            What::Deny { pair, phone, scope, home, direct, elsewhere }
         }
+        93..97 => What::Move { pair },
         97 => What::LosePhone { pair, keeps: rng.bool() },
         _ => {
             let scope = PlainScope { recipient: Some(recipient), leaves: leaves(rng) };
@@ -245,7 +259,28 @@ fn decision(rng: &mut Rng, size: Population) -> What {
     }
 }
 
+fn names(rng: &mut Rng) -> Names {
+    match rng.u8(0..8) {
+        0 => Names::None,
+        1 => Names::Some(rng.u64(..)),
+        2 => Names::AllAndPhone,
+        _ => Names::All,
+    }
+}
+
 fn request(rng: &mut Rng, size: Population) -> What {
+    if rng.u8(0..8) == 0 {
+        return What::Present {
+            pair: pair(rng, size),
+            phone: rng.usize(0..2),
+            recipient: rng.usize(0..size.recipients),
+            leaves: rng.u8(1..ALL_LEAVES),
+            names: names(rng),
+            sign_ms: rng.u64(100..40_000),
+            status_old_ms: rng.u64(0..900_000),
+            fetch_ms: rng.u64(0..200),
+        };
+    }
     What::Ask {
         pair: pair(rng, size),
         recipient: rng.usize(0..size.recipients),
@@ -257,9 +292,10 @@ fn request(rng: &mut Rng, size: Population) -> What {
 }
 
 fn fault(rng: &mut Rng, size: Population) -> Fault {
-    let nodes = size.homes + size.sources;
-    let node = rng.usize(0..nodes);
-    let (a, b) = (rng.usize(0..size.homes), size.homes + rng.usize(0..size.sources));
+    let node = rng.usize(0..size.homes + size.sources + size.recipients);
+    let (home, source) = (rng.usize(0..size.homes), size.homes + rng.usize(0..size.sources));
+    let recipient = size.homes + size.sources + rng.usize(0..size.recipients);
+    let (a, b) = if rng.u8(0..3) == 0 { (source, recipient) } else { (home, source) };
     match rng.u32(0..100) {
         0..14 => Fault::Crash { node, down_ms: rng.u64(100..120_000) },
         14..26 => Fault::LoseWrite { node, torn: rng.bool() },

@@ -9,7 +9,7 @@ use simulator::{
 };
 
 /// Each guard and the scenario in which its absence shows.
-const TABLE: [(Guard, fn(bool) -> Scenario); 22] = [
+const TABLE: [(Guard, fn() -> Scenario); 33] = [
     (Guard::LeaseFromSend, scenario::one_lease),
     (Guard::LeaseMonotonic, scenario::one_lease),
     (Guard::LeaseWallCap, scenario::one_lease),
@@ -32,6 +32,17 @@ const TABLE: [(Guard, fn(bool) -> Scenario); 22] = [
     (Guard::UseInSameWrite, scenario::one_use),
     (Guard::StartCheck, scenario::old_copies),
     (Guard::AcceptedIsCosigned, scenario::old_copies),
+    (Guard::OldHomeLetsGoFirst, scenario::moving),
+    (Guard::DeniesNeverWait, scenario::moving),
+    (Guard::MovedPairsAwaitTheSource, scenario::moved_leases),
+    (Guard::CollapsedDeniesStand, scenario::collapse),
+    (Guard::CollapseListsExactIds, scenario::collapse),
+    (Guard::PresentNamesDenies, scenario::at_the_counter),
+    (Guard::PresentForOneRequest, scenario::at_the_counter),
+    (Guard::PresentStatusIsFresh, scenario::at_the_counter),
+    (Guard::RequestIsDurable, scenario::recipient),
+    (Guard::FirstAnswerStands, scenario::recipient),
+    (Guard::ReceiptIsOwed, scenario::recipient),
 ];
 
 /// One test: the switch is the process's.
@@ -40,7 +51,7 @@ fn what_guards_is_missed_when_it_is_gone() {
     let mut unnoticed = Vec::new();
     for (guard, scenario) in &TABLE {
         switch_off(*guard);
-        let found = explore(scenario(false), 2).violation;
+        let found = explore(scenario(), 2).violation;
         restore();
         match found {
             Some(found) => println!("{guard:?}: {} ({} steps)", found.says, found.actions.len()),

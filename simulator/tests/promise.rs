@@ -12,7 +12,7 @@ fn small_scenarios_hold_whatever_happens() {
     for scenario in
         [scenario::one_use, scenario::lost_phone, scenario::stale_view, scenario::piece_by_piece]
     {
-        let done = explore(scenario(false), 2);
+        let done = explore(scenario(), 2);
         assert!(done.violation.is_none(), "{}: {:?}", done.name, done.violation);
         assert!(done.unique > 1_000, "{} was hardly explored", done.name);
     }
@@ -50,9 +50,13 @@ fn every_minute_has_a_decision_a_request_and_a_fault() {
         let within = || script.iter().filter(|injection| injection.at_ms / MINUTE_MS == minute);
         assert!(within().any(|i| matches!(
             i.what,
-            What::Permit { .. } | What::Deny { .. } | What::LosePhone { .. } | What::Unknown { .. }
+            What::Permit { .. }
+                | What::Deny { .. }
+                | What::Move { .. }
+                | What::LosePhone { .. }
+                | What::Unknown { .. }
         )));
-        assert!(within().any(|i| matches!(i.what, What::Ask { .. })));
+        assert!(within().any(|i| matches!(i.what, What::Ask { .. } | What::Present { .. })));
         assert!(within().any(|i| matches!(i.what, What::Fault(_))));
     }
 }

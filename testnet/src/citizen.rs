@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use node::{
     clock::{Clock, SystemClock},
     entropy::SystemEntropy,
@@ -11,16 +11,16 @@ use node::{
 };
 use p256::ecdsa::{Signature, SigningKey, signature::Signer as _};
 use trust::Trust;
-use wallet::{DenyDraft, NoticeText, PermitDraft, RegisterView, Wallet};
+use wallet::{DenyDraft, MoveStep, NoticeText, PermitDraft, RegisterView, Wallet, moving};
 use wire::{
     Bytes, DecisionId, KeyHash, NetworkId, Nonce, PublicKey, ServiceName, SignError,
     SignatureBytes, Signed, Signer, Timestamp,
-    citizen::{DecisionReply, IdEnd, IdKeys, InForce, PairRegister},
+    citizen::{Challenge, DecisionReply, IdEnd, IdKeys, InForce, MoveReply, PairRegister},
     consent::{Attested, Decision, Items, Onward, PurposeScope, Recipient, Reopen, Uses},
     ids::Pair,
 };
 
-use crate::founding::Network;
+use crate::founding::{Founded, Network};
 
 /// A P-256 key in memory, signing as a phone without our C library would (RFC 6979).
 #[derive(Clone)]
@@ -62,6 +62,11 @@ pub fn nonce() -> Nonce {
     Nonce(SystemEntropy.array())
 }
 
+/// A city as a wallet knows it.
+pub fn home_of(city: &Founded) -> wallet::Home {
+    wallet::Home { organisation: city.participant.organisation(), url: city.public_url() }
+}
+
 impl Citizen {
     /// Enrols with a card at Maebashi.
     pub async fn enrol(network: &Network, card: &str) -> anyhow::Result<Self> {
@@ -70,23 +75,44 @@ impl Citizen {
 
     /// Enrols with a card at a city.
     pub async fn enrol_at(network: &Network, card: &str, city: &str) -> anyhow::Result<Self> {
+        Self::enrol_with(network, card, city, None).await
+    }
+
+    /// The same with a challenge that an officer opened: on the phone of who acts for the citizen.
+    pub async fn enrol_with(
+        network: &Network,
+        card: &str,
+        city: &str,
+        challenge: Option<Challenge>,
+    ) -> anyhow::Result<Self> {
         let city = network.node(city);
         let home = WalletClient::new(&city.public_url())?;
         let trust = Trust::open(&home.trust().await?, &network.id, now())?;
-        let wallet = Wallet::new(
-            network.id,
-            wallet::Home { organisation: city.participant.organisation(), url: city.public_url() },
-        );
+        let wallet = Wallet::new(network.id, home_of(city));
         let (id_key, keys) = (PhoneKey::generate()?, BTreeMap::new());
         let mut citizen = Self { home, wallet, trust, network: network.id, id_key, keys };
-        citizen.enrol_again(network, card).await?;
+        let challenge = match challenge {
+            Some(challenge) => challenge,
+            None => citizen.home.challenge().await?,
+        };
+        citizen.answer_challenge(network, card, challenge).await?;
         Ok(citizen)
     }
 
-    /// Enrols this phone's ID key, once more or for the first time.
+    /// Enrols this phone's ID key once more.
     pub async fn enrol_again(&mut self, network: &Network, card: &str) -> anyhow::Result<()> {
+        let challenge = self.home.challenge().await?;
+        self.answer_challenge(network, card, challenge).await
+    }
+
+    async fn answer_challenge(
+        &mut self,
+        network: &Network,
+        card: &str,
+        challenge: Challenge,
+    ) -> anyhow::Result<()> {
         let (card, key) = (network.card(card)?, self.id_key.public_key());
-        let draft = self.wallet.enrolment(self.home.challenge().await?, key, now())?;
+        let draft = self.wallet.enrolment(challenge, key, now())?;
         let signature = card.sign(&draft.card_message())?;
         let enrolment = draft.with_card(card.certificate().to_vec(), signature);
         let reply = self.home.enrol(&enrolment.sign(&self.id_key)?).await?;
@@ -258,6 +284,45 @@ impl Citizen {
         Ok(())
     }
 
+    /// The move of the pair at a service to another city, by what its home shows; handed in nowhere.
+    pub fn sign_move(
+        &mut self,
+        service: &ServiceName,
+        to: &wallet::Home,
+        shown: &PairRegister,
+    ) -> anyhow::Result<Attested> {
+        let view = self.wallet.read_register(service, shown, &self.trust, now())?;
+        match self.wallet.next_move(service, to, (shown, &view), nonce(), now())? {
+            MoveStep::Sign(unsigned) => {
+                let signed = unsigned.sign(self.key(service)?)?;
+                Ok(self.wallet.keep_move(service, to, &signed)?)
+            }
+            MoveStep::Signed(moving) => {
+                self.wallet.keep_signed_move(service, to, moving.clone());
+                Ok(moving)
+            }
+            MoveStep::Nothing => bail!("no key of the pair at {service} ever began"),
+        }
+    }
+
+    /// Moves the pair at a service to another city, and follows.
+    pub async fn move_to(
+        &mut self,
+        service: &ServiceName,
+        city: &Founded,
+    ) -> anyhow::Result<MoveReply> {
+        let to = home_of(city);
+        let shown = self.pair_register(service).await?;
+        let signed = self.sign_move(service, &to, &shown)?;
+        self.home.move_pair(&moving::submission(signed.clone(), None)).await?;
+        let left = self.pair_register(service).await?;
+        let new = WalletClient::new(&to.url)?;
+        let reply = new.move_pair(&moving::submission(signed, Some(&left))).await?;
+        self.wallet.accept_move(service, &to, &reply)?;
+        self.home = new;
+        Ok(reply)
+    }
+
     /// The register as the home gives it.
     pub async fn pair_register(&self, source: &ServiceName) -> anyhow::Result<PairRegister> {
         Ok(self.home.register(&self.query(source)?).await?)
@@ -275,12 +340,20 @@ impl Citizen {
         Ok(self.wallet.read_register(source, &register, &self.trust, now())?)
     }
 
+    /// Takes over what the register says of this phone's key.
+    pub async fn learn(&mut self, source: &ServiceName) -> anyhow::Result<()> {
+        let view = self.register(source).await?;
+        self.wallet.note_register(source, &view);
+        Ok(())
+    }
+
     /// Waits until the wallet is told that the source is bound by everything handed in so far.
     pub async fn until_in_force(&self, source: &ServiceName) -> anyhow::Result<RegisterView> {
         let deadline = now().plus_ms(20_000);
         loop {
             let view = self.register(source).await?;
-            if view.rows().iter().all(|row| matches!(row.status, InForce::Acknowledged(_))) {
+            let binds = |status| matches!(status, InForce::Acknowledged(_));
+            if view.rows().iter().all(|row| row.status.is_none_or(binds)) {
                 return Ok(view);
             }
             anyhow::ensure!(now() < deadline, "the source did not acknowledge within 20 s");

@@ -530,6 +530,9 @@ fn make_cards(dir: &Path, crowd: u8, now: Timestamp) -> anyhow::Result<PathBuf> 
         ("taro", "前橋　太郎", 1972, Gender::Male, "群馬県前橋市千代田町三丁目３番３号"),
         // Somebody whose home is another city.
         ("kenta", "江別　健太", 1979, Gender::Male, "北海道江別市高砂町６番地"),
+        // For whom others act: a child, and an adult under guardianship.
+        ("akari", "前橋　あかり", 2020, Gender::Female, "群馬県前橋市大手町二丁目１２番１号"),
+        ("ken", "利根　健", 1948, Gender::Male, "群馬県前橋市若宮町一丁目２番３号"),
     ];
     let story = story.map(|(key, name, year, gender, address)| {
         (key.to_owned(), name, year, gender, address.to_owned())
@@ -542,7 +545,12 @@ fn make_cards(dir: &Path, crowd: u8, now: Timestamp) -> anyhow::Result<PathBuf> 
     {
         let attributes = CardAttributes {
             name: name.to_owned(),
-            birth_date: BirthDate::new(Era::Showa, year, 4, 1)?,
+            birth_date: BirthDate::new(
+                if year > 2019 { Era::Reiwa } else { Era::Showa },
+                year,
+                4,
+                1,
+            )?,
             gender,
             address: address.clone(),
             name_substituted: vec![false; name.chars().count()],

@@ -6,6 +6,7 @@
 //! - [`story`]: the demo
 //! - [`faults`]: nodes are killed, suspended and cut off under load, and everything is judged
 //! - [`latency`]: how soon a deny bites
+//! - [`web`]: a certificate authority for https
 //! - [`simulation`]: the promise, model checked and simulated, without processes
 
 pub mod citizen;
@@ -16,3 +17,4 @@ pub mod processes;
 pub mod roster;
 pub mod simulation;
 pub mod story;
+pub mod web;

@@ -7,7 +7,7 @@ use anyhow::bail;
 use simulator::{
     days::{Summary, runs_of, simulate},
     explore::{Exploration, explore},
-    model::KINDS,
+    model::Kind,
     run, scenario,
     script::Fault,
 };
@@ -38,7 +38,8 @@ pub fn model(big: bool) -> anyhow::Result<()> {
     let mut done: Vec<Exploration> = Vec::new();
     for scenario in scenario::ALL {
         let start = Instant::now();
-        let found = explore(scenario(big), threads());
+        let scenario = scenario();
+        let found = explore(if big { scenario.wider() } else { scenario }, threads());
         let took = start.elapsed().as_secs_f64();
         println!(
             "{:<18} {:>9} unique states, {:>9} reached, {took:>6.1} s",
@@ -53,7 +54,7 @@ pub fn model(big: bool) -> anyhow::Result<()> {
         done.push(found);
     }
     println!("\nwhat happened in them, how often:");
-    for (n, kind) in KINDS.iter().enumerate() {
+    for (n, (_, kind)) in Kind::ALL.iter().enumerate() {
         let count: u64 = done.iter().map(|found| found.counts[n]).sum();
         println!("  {kind:<32} {count:>9}");
         if count == 0 {
@@ -104,6 +105,10 @@ fn print(summary: &Summary) {
     println!("what happened:");
     for (name, count) in &summary.counts {
         println!("  {name:<34} {count:>9}");
+    }
+    println!("\nfailing writes, by what was to be written:");
+    for (what, count) in &summary.struck {
+        println!("  {what:<34} {count:>9}");
     }
     println!("\nfaults:");
     for (kind, count) in Fault::KINDS.iter().zip(summary.faults) {

@@ -4,18 +4,22 @@
 //! Saying no is always safe, so a deny needs less than a permit: any key ever certified for the
 //! pair, even if its certificate has run out or was revoked since (invariant S4).
 
+mod moves;
+
 use trust::{CertificateKind, ChainError, LeafSubject, SignedError, Trust, VerifiedChain};
 use wire::{
-    DecisionId, EnvelopeError, KeyHash, NetworkId, OrganisationId, Signed, Timestamp,
+    DecisionId, EnvelopeError, Hash, KeyHash, NetworkId, OrganisationId, Signed, Timestamp, cbor,
     channel::ChannelId,
     consent::{
         Attested, Authority, Collapse, Decision, DocumentKind, ExpressedBy, KeyBegin, KeyEnd, Link,
-        Move, Permit, Recipient, Uses, Verdict,
+        Permit, Recipient, Uses, Verdict,
     },
     ids::Pair,
     limits,
     membership::CaPurpose,
 };
+
+pub use moves::AdmittedMove;
 
 use crate::{
     guard::Guard,
@@ -44,6 +48,9 @@ pub enum AdmissionError {
     LinkSigner,
     #[error("signed by nobody who may say this of the pair")]
     NotEntitled,
+    /// A move that is not the pair's next one here, or not yet. It has no effect.
+    #[error("{0}")]
+    OutOfTurn(&'static str),
 }
 
 impl From<SignedError> for AdmissionError {
@@ -139,10 +146,7 @@ impl ReadDecision {
             Some(key) if is_deny => signed.verify(&key.public_key)?,
             _ => {
                 let chain = if is_deny {
-                    // It counts, too, if its key was certified when it was signed.
-                    let signed_at = at.min(signed.unverified().time);
-                    verify_denier_chain(&submission, trust, at)
-                        .or_else(|_| verify_denier_chain(&submission, trust, signed_at))?
+                    verify_denier_chain(&submission, trust, at)?
                 } else {
                     verify_citizen_chain(&submission, trust, at)?
                 };
@@ -177,18 +181,45 @@ fn verify_citizen_chain(
         .map_err(AdmissionError::Chain)
 }
 
+/// A deny counts by any key ever certified for the pair: its certificate is judged within its own time,
+/// whatever the phone's clock says of when it signed.
 fn verify_denier_chain(
     submission: &Attested,
     trust: &Trust,
     at: Timestamp,
 ) -> Result<VerifiedChain, AdmissionError> {
+    let held = submission.chain.first().and_then(|leaf| trust::claimed_validity(leaf));
+    let at = held.map_or(at, |(from, until)| at.min(until).max(from));
     trust::verify_chain_though_revoked(&submission.chain, CertificateKind::Service, trust, at)
         .map_err(AdmissionError::Chain)
+}
+
+/// What tells one signed change of a pair's keys from another: the hash of what was signed, never of the
+/// signature, within one network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ObjectId {
+    network: NetworkId,
+    id: Hash,
+}
+
+impl ObjectId {
+    fn new<M: wire::Message>(signed: &Signed<M>, network: &NetworkId) -> Self {
+        Self { network: *network, id: signed.id() }
+    }
+
+    /// Whether the body of an entry holds this very object.
+    pub(crate) fn is_of(&self, body: &[u8]) -> bool {
+        let Ok(body) = cbor::from_slice::<Attested>(body) else { return false };
+        let begin = Signed::<KeyBegin>::decode(&body.object, &self.network).map(|s| s.id());
+        let end = || Signed::<KeyEnd>::decode(&body.object, &self.network).map(|s| s.id());
+        begin.or_else(|_| end()).is_ok_and(|id| id == self.id)
+    }
 }
 
 /// A key-begin approved by one who may, for a key certified for the pair.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AdmittedKeyBegin {
+    id: ObjectId,
     begin: KeyBegin,
     home: OrganisationId,
     public_key: wire::PublicKey,
@@ -216,9 +247,15 @@ impl AdmittedKeyBegin {
             return Err(AdmissionError::Form("a key may not stand longer than its certificate"));
         }
         let public_key = *chain.public_key();
+        let id = ObjectId::new(&signed, trust.network());
         let (begin, approver) = approve(signed, submission, channel, pair, trust, at)?;
         check_basis(&begin, approver)?;
-        Ok(Self { begin, home: channel.home.clone(), public_key, submission: submission.clone() })
+        let (home, submission) = (channel.home.clone(), submission.clone());
+        Ok(Self { id, begin, home, public_key, submission })
+    }
+
+    pub fn id(&self) -> ObjectId {
+        self.id
     }
 
     pub fn begin(&self) -> &KeyBegin {
@@ -246,6 +283,7 @@ impl AdmittedKeyBegin {
 /// A key-end signed by another standing key of the pair, or by the pair's home.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AdmittedKeyEnd {
+    id: ObjectId,
     end: KeyEnd,
     submission: Attested,
 }
@@ -270,6 +308,7 @@ impl AdmittedKeyEnd {
         if signed.key() == ended {
             return Err(AdmissionError::NotEntitled);
         }
+        let id = ObjectId::new(&signed, trust.network());
         let (end, approver) = approve(signed, submission, channel, pair, trust, at)?;
         let ended_basis = pair.keys.get(&ended).map(|key| key.basis);
         match approver {
@@ -278,7 +317,11 @@ impl AdmittedKeyEnd {
             Approver::Key(basis) if ended_basis == Some(basis) => {}
             Approver::Key(_) => return Err(AdmissionError::NotEntitled),
         }
-        Ok(Self { end, submission: submission.clone() })
+        Ok(Self { id, end, submission: submission.clone() })
+    }
+
+    pub fn id(&self) -> ObjectId {
+        self.id
     }
 
     pub fn end(&self) -> &KeyEnd {
@@ -355,96 +398,6 @@ fn check_basis(begin: &KeyBegin, approver: Approver) -> Result<(), AdmissionErro
         // The citizen's own signature is the power of attorney.
         | (Approver::Key(Oneself), Proxy, None) => Ok(()),
         _ => Err(AdmissionError::Form("the document does not fit the key's basis, or is missing")),
-    }
-}
-
-/// One half of a move: the old home letting go, or the new one beginning.
-#[derive(Debug, Clone)]
-pub struct AdmittedMove {
-    moving: Move,
-    submission: Attested,
-}
-
-impl AdmittedMove {
-    /// The half that belongs into the channel of the home left, which must be the pair's home.
-    pub fn admit_end(
-        submission: &Attested,
-        channel: &ChannelId,
-        pair: &PairState,
-        trust: &Trust,
-        at: Timestamp,
-    ) -> Result<Self, AdmissionError> {
-        let signed = Self::read(submission, channel, trust)?;
-        let moving = signed.unverified();
-        let next = pair.epoch.checked_add(1) == Some(moving.epoch);
-        let fits = moving.from == channel.home && pair.is_home(&channel.home) && next;
-        if !fits || !trust.is_municipality(&moving.to) {
-            return Err(AdmissionError::NotEntitled);
-        }
-        Self::admit(signed, submission, pair, trust, at)
-    }
-
-    /// The half that belongs into the channel of the home moved to. It counts once the old home has
-    /// let go, or is no longer on the trust list.
-    pub fn admit_begin(
-        submission: &Attested,
-        channel: &ChannelId,
-        pair: &PairState,
-        trust: &Trust,
-        at: Timestamp,
-    ) -> Result<Self, AdmissionError> {
-        let signed = Self::read(submission, channel, trust)?;
-        let moving = signed.unverified();
-        let let_go = pair.awaits_begin
-            && pair.home.as_ref() == Some(&moving.to)
-            && pair.epoch == moving.epoch
-            && pair.former_homes.contains(&moving.from);
-        let removed = pair.home.as_ref() == Some(&moving.from)
-            && pair.epoch.checked_add(1) == Some(moving.epoch)
-            && !trust.is_municipality(&moving.from);
-        if moving.to != channel.home || !(let_go || removed) {
-            return Err(AdmissionError::NotEntitled);
-        }
-        Self::admit(signed, submission, pair, trust, at)
-    }
-
-    pub fn moving(&self) -> &Move {
-        &self.moving
-    }
-
-    pub fn submission(&self) -> &Attested {
-        &self.submission
-    }
-
-    fn read(
-        submission: &Attested,
-        channel: &ChannelId,
-        trust: &Trust,
-    ) -> Result<Signed<Move>, AdmissionError> {
-        let signed = Signed::<Move>::decode(&submission.object, trust.network())?;
-        if signed.unverified().pair.source != channel.source {
-            return Err(AdmissionError::OtherSource);
-        }
-        if signed.unverified().from == signed.unverified().to {
-            return Err(AdmissionError::Form("a move leads from one home to another"));
-        }
-        Ok(signed)
-    }
-
-    fn admit(
-        signed: Signed<Move>,
-        submission: &Attested,
-        pair: &PairState,
-        trust: &Trust,
-        at: Timestamp,
-    ) -> Result<Self, AdmissionError> {
-        let Move { from, to, .. } = signed.unverified().clone();
-        match signed_by(signed, submission, &[&from, &to], pair, trust, at)? {
-            (moving, Approver::Home | Approver::Key(ExpressedBy::Oneself)) => {
-                Ok(Self { moving, submission: submission.clone() })
-            }
-            (_, Approver::Key(_)) => Err(AdmissionError::NotEntitled),
-        }
     }
 }
 

@@ -258,7 +258,8 @@ fn permit_allows(
     let covered =
         scope::permits(&standing.scope, &vocabulary, leaf, query.recipient, query.purpose)
             && permit.recipient_subject == *query.recipient_subject
-            && permit.request.is_none_or(|hash| hash == query.consent_hash);
+            && (permit.request.is_none_or(|hash| hash == query.consent_hash)
+                || !Guard::PresentForOneRequest.holds());
     if !covered {
         return Err(Refused::NoPermit);
     }

@@ -51,10 +51,32 @@ pub enum Guard {
     StartCheck,
     /// Nothing is called accepted before witnesses cosigned it.
     AcceptedIsCosigned,
+    /// A new home's channel counts only after the old one's end.
+    OldHomeLetsGoFirst,
+    /// The denies of a home to come hold at once.
+    DeniesNeverWait,
+    /// Leases that ran out say nothing of a pair that moved.
+    MovedPairsAwaitTheSource,
+    /// What a collapse lists goes on standing.
+    CollapsedDeniesStand,
+    /// A collapse names the ids that it lists and no other.
+    CollapseListsExactIds,
+    /// A present-consent names every covering deny that the source holds.
+    PresentNamesDenies,
+    /// A present-consent is good for the one request that it was signed for.
+    PresentForOneRequest,
+    /// The status of a present-consent's certificate is not old.
+    PresentStatusIsFresh,
+    /// A request is durable before it leaves.
+    RequestIsDurable,
+    /// Of two answers to one request the first stands.
+    FirstAnswerStands,
+    /// The receipt is owed in the same write that keeps the presentation.
+    ReceiptIsOwed,
 }
 
 impl Guard {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 33] = [
         Self::LeaseFromSend,
         Self::LeaseMonotonic,
         Self::LeaseWallCap,
@@ -77,6 +99,17 @@ impl Guard {
         Self::UseInSameWrite,
         Self::StartCheck,
         Self::AcceptedIsCosigned,
+        Self::OldHomeLetsGoFirst,
+        Self::DeniesNeverWait,
+        Self::MovedPairsAwaitTheSource,
+        Self::CollapsedDeniesStand,
+        Self::CollapseListsExactIds,
+        Self::PresentNamesDenies,
+        Self::PresentForOneRequest,
+        Self::PresentStatusIsFresh,
+        Self::RequestIsDurable,
+        Self::FirstAnswerStands,
+        Self::ReceiptIsOwed,
     ];
 
     /// Whether the guard holds: always, but in a mutation test that switched it off.
@@ -89,17 +122,17 @@ impl Guard {
 
     #[cfg(feature = "mutants")]
     pub fn holds(self) -> bool {
-        OFF.load(std::sync::atomic::Ordering::Relaxed) & (1 << self as u32) == 0
+        OFF.load(std::sync::atomic::Ordering::Relaxed) & (1u64 << self as u32) == 0
     }
 }
 
 #[cfg(feature = "mutants")]
-static OFF: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+static OFF: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
 /// Switches one guard off in this process until [`restore`]. Mutation tests run one after another.
 #[cfg(feature = "mutants")]
 pub fn switch_off(guard: Guard) {
-    OFF.store(1 << guard as u32, std::sync::atomic::Ordering::Relaxed);
+    OFF.store(1u64 << guard as u32, std::sync::atomic::Ordering::Relaxed);
 }
 
 /// All guards hold again.

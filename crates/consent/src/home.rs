@@ -1,6 +1,8 @@
 //! The home's end of a channel: it accepts what citizens sign, owes every entry to the source, and
 //! grants leases. Everything it owes is in the store; what is not acknowledged yet *is* the outbox.
 
+mod moves;
+
 use std::{cell::RefCell, collections::BTreeSet};
 
 use evidence::map::{self, MapNode, MapNodes, NodeKey};
@@ -13,14 +15,14 @@ use wire::{
     limits,
 };
 
+pub use moves::adopt;
+
 use crate::{
-    admission::{
-        AdmittedCollapse, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd, AdmittedMove,
-    },
+    admission::{AdmittedCollapse, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd, ObjectId},
     guard::Guard,
     lease::{Moment, Run, lapse_ms},
     pair::{KeyStanding, PairState, StandingPermit},
-    store::{ChannelStore, HomeEntry, HomeStore, StoreFault},
+    store::{ChannelStore, HomeEntries, HomeEntry, HomeStore, StoreFault},
 };
 
 /// The state of a channel at its home, besides its entries, pairs and map.
@@ -55,8 +57,12 @@ pub enum HomeError {
     KeyStanding(#[from] KeyStanding),
     #[error("this key of the pair has already begun")]
     AlreadyBegun,
-    #[error("the pair's home is another municipality, which takes its permits")]
-    OtherHome,
+    #[error("the permit is over already")]
+    Over,
+    #[error("{0} permits of this pair are not over yet: no further one is taken")]
+    TooManyPermits(usize),
+    #[error("the pair's home is {0}, which takes its permits and keys")]
+    OtherHome(OrganisationId),
     #[error("the source's position is not in this channel's history")]
     Forked,
     #[error(transparent)]
@@ -132,16 +138,20 @@ impl HomeChannel {
         {
             return Ok(Accepted { entry, known: true });
         }
-        if let Some(permit) = decision.permit() {
-            let standing = StandingPermit {
-                key: decision.key(),
-                expressed_by: decision.decision().expressed_by,
-                scope: decision.decision().scope.clone(),
-                permit: permit.clone(),
-            };
-            pair.key_stands(&decision.id(), &standing, now.wall)?;
+        if let Some(permit) = StandingPermit::new(decision) {
+            pair.key_stands(&decision.id(), &permit, now.wall)?;
             if !pair.is_home(&self.id.home) {
-                return Err(HomeError::OtherHome);
+                // Its key stands, so that a home began it.
+                let home = pair.home.as_ref().unwrap_or(&self.id.home);
+                return Err(HomeError::OtherHome(home.clone()));
+            }
+            // One that is over and forgotten would be taken for new, again and again.
+            if now.wall >= permit.permit.valid_until {
+                return Err(HomeError::Over);
+            }
+            let open = pair.open_permits(now.wall);
+            if open >= limits::PERMITS {
+                return Err(HomeError::TooManyPermits(open));
             }
         }
         pair.apply_decision(decision);
@@ -161,7 +171,8 @@ impl HomeChannel {
         let subject = begin.begin().pair.subject;
         let mut pair = store.pair(&subject)?;
         if pair.keys.contains_key(&begin.key()) {
-            return Err(HomeError::AlreadyBegun);
+            let known = self.find_object(store, &subject, EntryKind::KEY_BEGIN, begin.id())?;
+            return known.ok_or(HomeError::AlreadyBegun);
         }
         pair.apply_key_begin(begin);
         let (kind, body) = (EntryKind::KEY_BEGIN, begin.submission());
@@ -177,38 +188,13 @@ impl HomeChannel {
     ) -> Result<Accepted, HomeError> {
         let subject = end.end().pair.subject;
         let mut pair = store.pair(&subject)?;
+        if pair.ended.contains_key(&end.end().key)
+            && let Some(known) = self.find_object(store, &subject, EntryKind::KEY_END, end.id())?
+        {
+            return Ok(known);
+        }
         pair.apply_key_end(end);
         let (kind, body) = (EntryKind::KEY_END, end.submission());
-        self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
-    }
-
-    /// Lets the pair go to another home. What comes after it here is relayed denies only.
-    pub fn accept_move_end(
-        &mut self,
-        store: &mut dyn HomeStore,
-        end: &AdmittedMove,
-        run: &Run,
-        now: Now,
-    ) -> Result<Accepted, HomeError> {
-        let subject = end.moving().pair.subject;
-        let mut pair = store.pair(&subject)?;
-        pair.apply_move_end(end);
-        let (kind, body) = (EntryKind::MOVE_END, end.submission());
-        self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
-    }
-
-    /// Takes a pair over. `pair` is what [`adopt`] made of the register that the citizen brought.
-    pub fn accept_move_begin(
-        &mut self,
-        store: &mut dyn HomeStore,
-        begin: &AdmittedMove,
-        mut pair: PairState,
-        run: &Run,
-        now: Now,
-    ) -> Result<Accepted, HomeError> {
-        let subject = begin.moving().pair.subject;
-        pair.apply_move_begin(begin);
-        let (kind, body) = (EntryKind::MOVE_BEGIN, begin.submission());
         self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
     }
 
@@ -301,7 +287,7 @@ impl HomeChannel {
     /// The next entries after a position, if it lies in this channel's history.
     pub fn batch_after(
         &self,
-        store: &dyn HomeStore,
+        store: &dyn HomeEntries,
         applied: &Position,
     ) -> Result<Batch, HomeError> {
         self.batch_of(store, applied, limits::ENTRIES)
@@ -310,7 +296,7 @@ impl HomeChannel {
     /// The same with at most so many entries: for the model, whose channels are short.
     pub fn batch_of(
         &self,
-        store: &dyn HomeStore,
+        store: &dyn HomeEntries,
         applied: &Position,
         most: usize,
     ) -> Result<Batch, HomeError> {
@@ -371,7 +357,7 @@ impl HomeChannel {
         self.append_entry(store, entry, None, run, now)
     }
 
-    fn head_at(&self, store: &dyn HomeStore, length: u64) -> Result<ChannelHead, HomeError> {
+    fn head_at(&self, store: &dyn HomeEntries, length: u64) -> Result<ChannelHead, HomeError> {
         if length == self.head.position.length {
             return Ok(self.head);
         }
@@ -384,7 +370,7 @@ impl HomeChannel {
         }
     }
 
-    fn row(&self, store: &dyn HomeStore, seq: u64) -> Result<HomeEntry, HomeError> {
+    fn row(&self, store: &dyn HomeEntries, seq: u64) -> Result<HomeEntry, HomeError> {
         store
             .entry(seq)?
             .ok_or_else(|| StoreFault(format!("entry {seq} of a channel is missing")).into())
@@ -405,6 +391,26 @@ impl HomeChannel {
         Ok(None)
     }
 
+    /// The entry that a signed object came to, if it came before.
+    fn find_object(
+        &self,
+        store: &dyn HomeStore,
+        subject: &ServiceId,
+        kind: EntryKind,
+        id: ObjectId,
+    ) -> Result<Option<Accepted>, HomeError> {
+        let same = |row: &HomeEntry| row.entry.kind == kind && id.is_of(&row.entry.body);
+        let entry = self.find(store, subject, same)?;
+        Ok(entry.map(|entry| Accepted { entry, known: true }))
+    }
+
+    /// The next entry about a whole pair, unless it is about less.
+    fn next_entry(&self, kind: EntryKind, subject: ServiceId, body: &Attested, now: Now) -> Entry {
+        let seq = self.head.position.length;
+        let body = cbor::to_vec(body).into();
+        Entry { seq, kind, subject, scope: Scope::EVERYTHING, time: now.wall, body }
+    }
+
     #[allow(clippy::too_many_arguments)] // the fields of one entry, and where it goes
     fn append(
         &mut self,
@@ -418,9 +424,11 @@ impl HomeChannel {
         run: &Run,
         now: Now,
     ) -> Result<Accepted, HomeError> {
-        let seq = self.head.position.length;
-        let body = cbor::to_vec(body).into();
-        let entry = Entry { seq, kind, subject, scope, time: now.wall, body };
+        let entry = Entry { scope, ..self.next_entry(kind, subject, body, now) };
+        let mut pair = pair;
+        if pair.is_home(&self.id.home) {
+            pair.forget_over(now.wall);
+        }
         store.put_pair(&subject, &pair);
         let entry = self.append_entry(store, entry, decision, run, now)?;
         Ok(Accepted { entry, known: false })
@@ -476,8 +484,10 @@ pub fn in_force(entry: &HomeEntry, channel: &HomeChannel, run: &Run, now: Now) -
 /// What `home` may say of an entry's force for this pair. Where the source releases under another home's
 /// leases, or, since the pair moved, may still do so, only the source's own word counts.
 pub fn in_force_for(pair: &PairState, home: &OrganisationId, status: InForce) -> InForce {
+    let moves =
+        (pair.has_moved() || !pair.is_home(home)) && Guard::MovedPairsAwaitTheSource.holds();
     match status {
-        InForce::LeasesLapsed(_) if pair.has_moved() || !pair.is_home(home) => InForce::Accepted,
+        InForce::LeasesLapsed(_) if moves => InForce::Accepted,
         status => status,
     }
 }
@@ -485,7 +495,12 @@ pub fn in_force_for(pair: &PairState, home: &OrganisationId, status: InForce) ->
 /// The denies to collapse now, sorted: those that no standing permit names, once they are more than
 /// [`limits::DENIES`]. Only for the pair's home.
 pub fn collapse_due(pair: &PairState, at: Timestamp) -> Option<Vec<DecisionId>> {
-    if pair.denies.len() <= limits::DENIES {
+    collapse_beyond(pair, limits::DENIES, at)
+}
+
+/// The same beyond so many denies: for the model, whose citizens sign few.
+pub fn collapse_beyond(pair: &PairState, most: usize, at: Timestamp) -> Option<Vec<DecisionId>> {
+    if pair.denies.len() <= most {
         return None;
     }
     let stands = |id: &DecisionId, permit: &StandingPermit| {
@@ -500,24 +515,8 @@ pub fn collapse_due(pair: &PairState, at: Timestamp) -> Option<Vec<DecisionId>> 
         })
         .collect();
     let unnamed: Vec<_> = pair.denies.keys().filter(|id| !named.contains(id)).copied().collect();
-    let due = unnamed.len() > limits::DENIES;
+    let due = unnamed.len() > most;
     due.then(|| unnamed.into_iter().take(limits::COLLAPSED).collect())
-}
-
-/// Lets the register that a citizen brings from the home before act on what this home already holds of
-/// the pair. Its entries prove themselves; that none is missing they do not: the source, which has the
-/// old channel whole, decides.
-pub fn adopt(
-    old: &ChannelId,
-    mut pair: PairState,
-    register: &[Entry],
-    trust: &trust::Trust,
-    at: Timestamp,
-) -> PairState {
-    for entry in register {
-        crate::source::absorb(old, &mut pair, entry, &entry.hash(), trust, at);
-    }
-    pair
 }
 
 /// Adds an entry to its pair's thread and brings the Merkle map up to it; gives the map's new root.

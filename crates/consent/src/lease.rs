@@ -107,7 +107,13 @@ pub enum GrantError {
     Unasked,
     #[error("the lease would last {0} ms; 2 s to 24 h can be granted")]
     Duration(u64),
+    #[error("the home's clock is {0} ms ahead of ours: one of the two is wrong")]
+    Clock(u64),
 }
+
+/// How far a home's clock may be ahead of the source's, beside the time that an answer may take. A
+/// source whose clock was set back would go on with permits that are over.
+pub const CLOCK_AHEAD_MS: u64 = 60_000;
 
 impl LeaseKeeper {
     pub fn new(channel: ChannelId) -> Self {
@@ -130,6 +136,10 @@ impl LeaseKeeper {
             .ok_or(GrantError::Unasked)?;
         if !LEASES_MS.contains(&grant.granted_ms) {
             return Err(GrantError::Duration(grant.granted_ms));
+        }
+        let ahead_ms = grant.time.ms_since(sent.at.wall);
+        if ahead_ms > CLOCK_AHEAD_MS + crate::pull::TIMEOUT_MS {
+            return Err(GrantError::Clock(ahead_ms));
         }
         self.sent = None;
         self.lease = Some(Lease {
@@ -274,6 +284,22 @@ mod tests {
             assert_eq!(refused, Err(GrantError::Duration(granted_ms)));
             assert_eq!(keeper.live(&position(0), at(1)), Err(NoLease::Never));
         }
+    }
+
+    #[test]
+    fn a_source_whose_clock_is_far_behind_gets_no_lease() {
+        let most = CLOCK_AHEAD_MS + crate::pull::TIMEOUT_MS;
+        for (ahead_ms, lease) in [(0, true), (most, true), (most + 1, false)] {
+            let mut keeper = LeaseKeeper::new(channel());
+            keeper.sending(NONCE, at(0));
+            let grant = Grant { time: at(ahead_ms).wall, ..grant(0, 60_000) };
+            assert_eq!(keeper.granted(&grant, GRANT).is_ok(), lease, "{ahead_ms}");
+            assert_eq!(keeper.live(&position(0), at(1)).is_ok(), lease);
+        }
+        // A home that lags harms nobody but its own citizens' leases: not even those.
+        let mut keeper = LeaseKeeper::new(channel());
+        keeper.sending(NONCE, at(500_000));
+        keeper.granted(&grant(0, 60_000), GRANT).unwrap();
     }
 
     #[test]

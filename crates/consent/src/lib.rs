@@ -5,7 +5,8 @@
 //! - [`pair`]: one citizen at one source: keys, permits and denies, as a set
 //! - [`evaluate`]: the `allowed` rule
 //! - [`access`]: what a key may see of its pair
-//! - [`home`], [`source`]: the two ends of a channel
+//! - [`home`], [`source`]: the two ends of a channel; [`extract`]: what it holds of one pair, for others
+//! - [`moving`]: a pair that comes from another home
 //! - [`pull`], [`push`]: when each end says what
 //! - [`notices`]: what the home hears of releases and refused attempts; [`pace`]: when to send
 //! - [`asking`]: what a recipient may ask a citizen to permit
@@ -17,10 +18,12 @@ pub mod access;
 pub mod admission;
 pub mod asking;
 pub mod evaluate;
+pub mod extract;
 pub mod guard;
 pub mod home;
 pub mod lease;
 pub mod memory;
+pub mod moving;
 pub mod notices;
 pub mod pace;
 pub mod pair;
@@ -36,9 +39,10 @@ pub use admission::{
     AdmittedMove,
 };
 pub use evaluate::{PermitTerms, Permitted, Query, Refused, UseCount, UseView, evaluate};
+pub use extract::{CheckedExtract, CheckedHead, EntriesFault, ExtractFault, HeadFault};
 pub use lease::{Moment, Run};
 pub use pair::PairState;
 pub use pull::Puller;
 pub use push::Pusher;
-pub use store::{ChannelStore, DenyKey, HomeEntry, PairThread, StoreFault};
+pub use store::{ChannelStore, DenyKey, HomeEntries, HomeEntry, PairThread, StoreFault};
 pub use vocabulary::Vocabulary;

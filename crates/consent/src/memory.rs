@@ -10,7 +10,10 @@ use crate::{
     home::HomeChannel,
     pair::PairState,
     source::SourceChannel,
-    store::{ChannelStore, DenyKey, HomeEntry, HomeStore, PairThread, SourceStore, StoreFault},
+    store::{
+        ChannelStore, DenyKey, HomeEntries, HomeEntry, HomeStore, PairThread, SourceStore,
+        StoreFault,
+    },
 };
 
 /// What one channel keeps at one end.
@@ -54,13 +57,15 @@ impl ChannelStore for MemoryStore {
     }
 }
 
+impl HomeEntries for MemoryStore {
+    fn entry(&self, seq: u64) -> Result<Option<HomeEntry>, StoreFault> {
+        Ok(usize::try_from(seq).ok().and_then(|seq| self.home_entries.get(seq)).cloned())
+    }
+}
+
 impl HomeStore for MemoryStore {
     fn put_channel(&mut self, channel: &HomeChannel) {
         self.home_channel = Some(channel.clone());
-    }
-
-    fn entry(&self, seq: u64) -> Result<Option<HomeEntry>, StoreFault> {
-        Ok(usize::try_from(seq).ok().and_then(|seq| self.home_entries.get(seq)).cloned())
     }
 
     fn put_entry(&mut self, entry: &HomeEntry) {
@@ -89,18 +94,8 @@ impl SourceStore for MemoryStore {
         after: Option<&DenyKey>,
         limit: usize,
     ) -> Result<Vec<(DenyKey, Attested)>, StoreFault> {
-        let home = self.source_channel.as_ref().map(|channel| &channel.id().home);
-        let ours = |subject: &ServiceId| {
-            self.pairs.get(subject).is_some_and(|pair| pair.home.as_ref() == home)
-        };
-        let passed = |key: &DenyKey| after.is_some_and(|after| key <= after);
-        let behind = self.direct_denies.iter().filter(|(key, _)| !passed(key));
-        let around = self.direct_denies.iter().filter(|(key, _)| passed(key));
-        Ok((behind.chain(around))
-            .filter(|((subject, _), _)| ours(subject))
-            .take(limit)
-            .map(|(key, deny)| (*key, deny.clone()))
-            .collect())
+        let behind = self.direct_denies.iter().filter(|(key, _)| after.is_none_or(|a| *key > a));
+        Ok(behind.take(limit).map(|(key, deny)| (*key, deny.clone())).collect())
     }
 
     fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested) {

@@ -25,12 +25,16 @@ const LAST_SEQ: u64 = 1 << 53;
 #[serde(deny_unknown_fields)]
 pub struct Outbox {
     channel: ChannelId,
-    /// The home has everything before.
+    /// The home has everything before this place.
     noted: u64,
     /// Everything before was in a batch that was made: it may be on its way, and is not changed.
     sealed: u64,
-    /// The number of the next notice.
+    /// The place of the next notice.
     next: u64,
+    /// A notice's number, as the home knows it, less its place here: not 0 once the two were out of
+    /// step.
+    #[serde(default)]
+    shift: i64,
 }
 
 /// What happened, as the source saw it.
@@ -58,6 +62,15 @@ pub struct Refusal {
     pub kind: Hash,
 }
 
+/// What came of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Noted {
+    /// The home has it; `more` waits.
+    Taken { more: bool },
+    /// Nothing was taken: a failure like any other, after which a pause comes.
+    OutOfStep,
+}
+
 /// What a source keeps of one channel's notices.
 pub trait NoticeStore {
     fn notice(&self, seq: u64) -> Result<Option<Notice>, StoreFault>;
@@ -79,7 +92,7 @@ pub trait NoticeStore {
 
 impl Outbox {
     pub fn new(channel: ChannelId) -> Self {
-        Self { channel, noted: 0, sealed: 0, next: 0 }
+        Self { channel, noted: 0, sealed: 0, next: 0, shift: 0 }
     }
 
     pub fn channel(&self) -> &ChannelId {
@@ -166,12 +179,12 @@ impl Outbox {
         let end =
             if again { self.sealed } else { self.next.min(self.noted + limits::NOTICES as u64) };
         let mut notices = Vec::new();
-        for seq in self.noted..end {
-            let notice = missing(store.notice(seq)?, seq)?;
+        for place in self.noted..end {
+            let notice = missing(store.notice(place)?, place)?;
             if !again {
                 close(store, &notice);
             }
-            notices.push(notice);
+            notices.push(Notice { seq: self.number(place), ..notice });
         }
         if self.sealed != end {
             self.sealed = end;
@@ -181,41 +194,38 @@ impl Outbox {
     }
 
     /// The home says which notice it wants next. If that is not the end of the batch, the two are out
-    /// of step (one of them was restored from a backup): everything that waits is numbered anew from
-    /// there. Rather twice than never.
-    pub fn noted(&mut self, store: &mut dyn NoticeStore, next: u64) -> Result<bool, StoreFault> {
-        if next == self.sealed {
-            for seq in self.noted..next {
-                store.drop_notice(seq);
+    /// of step (one of them was restored from a backup): what waits is numbered anew from there. Rather
+    /// twice than never.
+    pub fn noted(&mut self, store: &mut dyn NoticeStore, next: u64) -> Result<Noted, StoreFault> {
+        if next != self.number(self.sealed) {
+            if next < LAST_SEQ {
+                self.number_from(store, next);
             }
-            self.noted = next;
-            store.put_outbox(self);
-        } else if next < LAST_SEQ {
-            self.renumber(store, next)?;
+            return Ok(Noted::OutOfStep);
         }
-        Ok(self.next > self.noted)
+        for place in self.noted..self.sealed {
+            store.drop_notice(place);
+        }
+        self.noted = self.sealed;
+        store.put_outbox(self);
+        Ok(Noted::Taken { more: self.next > self.noted })
     }
 
     /// The home has other notices under these numbers: those that wait get higher ones.
-    pub fn out_of_step(&mut self, store: &mut dyn NoticeStore) -> Result<(), StoreFault> {
-        self.renumber(store, self.sealed)
+    pub fn out_of_step(&mut self, store: &mut dyn NoticeStore) {
+        self.number_from(store, self.number(self.sealed));
     }
 
-    fn renumber(&mut self, store: &mut dyn NoticeStore, from: u64) -> Result<(), StoreFault> {
-        let mut waiting = Vec::new();
-        for seq in self.noted..self.next {
-            waiting.push(missing(store.notice(seq)?, seq)?);
-            store.drop_notice(seq);
-        }
-        (self.noted, self.sealed, self.next) = (from, from, from);
-        for mut notice in waiting {
-            close(store, &notice);
-            notice.seq = self.next;
-            self.next += 1;
-            store.put_notice(&notice);
-        }
+    fn number(&self, place: u64) -> u64 {
+        place.wrapping_add_signed(self.shift)
+    }
+
+    /// Gives what waits other numbers, from the first on: they lie in new batches from here.
+    fn number_from(&mut self, store: &mut dyn NoticeStore, first: u64) {
+        // Both below 2^54: neither can be wider than the difference holds.
+        self.shift = first.wrapping_sub(self.noted).cast_signed();
+        self.sealed = self.noted;
         store.put_outbox(self);
-        Ok(())
     }
 }
 

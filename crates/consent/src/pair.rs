@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use wire::{
-    DecisionId, Hash, KeyHash, OrganisationId, PublicKey, Timestamp,
+    Bytes, DecisionId, Hash, KeyHash, OrganisationId, PublicKey, Timestamp,
     channel::Entry,
-    consent::{Decision, ExpressedBy, Permit, Reopen, Scope, Verdict, collapse_digest},
+    consent::{Attested, Decision, ExpressedBy, Permit, Reopen, Scope, collapse_digest},
 };
 
 use crate::{
@@ -61,8 +61,21 @@ pub struct StandingPermit {
     pub key: KeyHash,
     pub expressed_by: ExpressedBy,
     pub scope: Scope,
+    /// Without its link, which was checked when the permit was admitted and is in its entry.
     pub permit: Permit,
 }
+
+impl StandingPermit {
+    pub fn new(admitted: &AdmittedDecision) -> Option<Self> {
+        let Decision { scope, expressed_by, .. } = admitted.decision().clone();
+        let mut permit = admitted.permit()?.clone();
+        permit.link = Attested { object: Bytes(Vec::new()), chain: Vec::new() };
+        Some(Self { key: admitted.key(), expressed_by, scope, permit })
+    }
+}
+
+/// How long a permit that is over is kept, so that who asks again soon is told why not.
+const OVER_MS: u64 = 24 * 3_600_000;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -108,7 +121,10 @@ impl Reopened<'_> {
     pub fn names(&self, id: &DecisionId, deny: &StandingDeny) -> bool {
         self.denies.contains(id)
             || deny.key.as_ref().is_some_and(|key| self.ended_keys.contains(key))
-            || self.collapsed.iter().any(|ids| ids.contains(id))
+            || self
+                .collapsed
+                .iter()
+                .any(|ids| ids.contains(id) || !Guard::CollapseListsExactIds.holds())
     }
 }
 
@@ -121,6 +137,11 @@ impl PairState {
     /// Whether what this state says came through more than one home's channel.
     pub fn has_moved(&self) -> bool {
         self.epoch > 0 || !self.waiting.is_empty()
+    }
+
+    /// Whether an entry of this home's channel waits, without effect, for the home before to let go.
+    pub fn waits(&self, home: &OrganisationId, entry: &Entry) -> bool {
+        self.waiting.get(home).is_some_and(|entries| entries.contains(entry))
     }
 
     /// Whether the key behind `permit` stands behind it at `at`.
@@ -172,21 +193,30 @@ impl PairState {
     }
 
     pub fn apply_decision(&mut self, admitted: &AdmittedDecision) {
-        let Decision { scope, expressed_by, verdict, .. } = admitted.decision().clone();
-        let key = admitted.key();
-        match verdict {
-            Verdict::Deny => {
-                let deny = StandingDeny { key: Some(key), scope, unreadable_from: None };
+        match StandingPermit::new(admitted) {
+            None => {
+                let scope = admitted.decision().scope.clone();
+                let deny = StandingDeny { key: Some(admitted.key()), scope, unreadable_from: None };
                 self.apply_deny(admitted.id(), deny);
             }
-            Verdict::Permit(permit) => {
+            Some(permit) => {
                 if !Guard::DenyStandsUntilNamed.holds() {
-                    self.denies.retain(|_, deny| !scope::overlaps(&deny.scope, &scope));
+                    self.denies.retain(|_, deny| !scope::overlaps(&deny.scope, &permit.scope));
                 }
-                let permit = StandingPermit { key, expressed_by, scope, permit: *permit };
                 self.permits.insert(admitted.id(), permit);
             }
         }
+    }
+
+    /// Forgets permits that have long been over at `at`, the time in the header of an entry of the
+    /// pair's home: both ends forget the same, and none of them can permit anything any more.
+    pub fn forget_over(&mut self, at: Timestamp) {
+        self.permits.retain(|_, permit| at < permit.permit.valid_until.plus_ms(OVER_MS));
+    }
+
+    /// How many permits are not over.
+    pub fn open_permits(&self, at: Timestamp) -> usize {
+        self.permits.values().filter(|permit| at < permit.permit.valid_until).count()
     }
 
     /// An entry that could not be read or verified, and is no permit.
@@ -209,7 +239,9 @@ impl PairState {
 
     pub(crate) fn collapse(&mut self, ids: BTreeSet<DecisionId>) {
         for id in &ids {
-            if let Some(deny) = self.denies.remove(id) {
+            if let Some(deny) = self.denies.remove(id)
+                && Guard::CollapsedDeniesStand.holds()
+            {
                 self.fold(*id, deny);
             }
         }

@@ -69,8 +69,13 @@ impl Pusher {
         true
     }
 
-    /// The source said how far it is. `more`: the store still holds entries beyond that.
-    pub fn acknowledged(&mut self, more: bool, now: Now) {
+    /// The source said how far it is: `newly` entries further. `more`: the store still holds entries
+    /// beyond that. A source that is no further than before has failed: it would be sent the same again
+    /// without a pause.
+    pub fn acknowledged(&mut self, newly: u64, more: bool, now: Now) {
+        if newly == 0 && more {
+            return self.failed(now);
+        }
         self.on_its_way = None;
         self.owed = more || self.more;
         self.more = false;
@@ -120,9 +125,9 @@ mod tests {
         assert!(!pusher.begin(at(6)), "one batch at a time");
         pusher.owed(at(7));
         assert!(!pusher.begin(at(7)), "more accepted: still one batch at a time");
-        pusher.acknowledged(false, at(8));
+        pusher.acknowledged(1, false, at(8));
         assert!(pusher.begin(at(8)), "what was accepted meanwhile");
-        pusher.acknowledged(false, at(9));
+        pusher.acknowledged(1, false, at(9));
         assert_eq!(pusher.wake_at_ms(), None);
     }
 
@@ -130,7 +135,7 @@ mod tests {
     fn more_in_the_store_leaves_as_the_next_batch() {
         let mut pusher = owing();
         assert!(pusher.begin(at(5)));
-        pusher.acknowledged(true, at(9));
+        pusher.acknowledged(1, true, at(9));
         assert_eq!(pusher.wake_at_ms(), Some(9));
         assert!(pusher.begin(at(9)));
     }
@@ -150,10 +155,22 @@ mod tests {
         }
         assert_eq!(pauses, [200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
         assert!(pusher.begin(at(now)));
-        pusher.acknowledged(true, at(now));
+        pusher.acknowledged(1, true, at(now));
         assert!(pusher.begin(at(now)));
         pusher.failed(at(now));
         assert_eq!(pusher.wake_at_ms(), Some(now + FIRST_PAUSE_MS));
+    }
+
+    #[test]
+    fn an_answer_without_progress_is_a_failure() {
+        let mut pusher = owing();
+        assert!(pusher.begin(at(5)));
+        pusher.acknowledged(0, true, at(9));
+        assert_eq!(pusher.wake_at_ms(), Some(9 + FIRST_PAUSE_MS));
+        assert!(pusher.begin(at(9 + FIRST_PAUSE_MS)));
+        // A pull had told of all of it before.
+        pusher.acknowledged(0, false, at(300));
+        assert_eq!(pusher.wake_at_ms(), None);
     }
 
     #[test]

@@ -73,25 +73,53 @@ impl SourceChannel {
         &self.applied
     }
 
-    /// The next pull, and the key of the last direct deny in it. Direct denies ride along until the
-    /// channel brings them back; those behind `after` go first, so that some which the home will not
-    /// take do not hold up the others ([`crate::Puller::denies_after`]).
+    /// The next pull, and up to which direct deny it has looked for those of the home's citizens. They
+    /// ride along until the channel brings them back; those behind `after` go first, so that neither
+    /// some which the home will not take nor those of other homes hold up the others
+    /// ([`crate::Puller::denies_after`]).
     pub fn pull(
         &self,
         store: &dyn SourceStore,
         nonce: Nonce,
         after: Option<&DenyKey>,
     ) -> Result<(Pull, Option<DenyKey>), StoreFault> {
-        let denies = store.direct_denies(after, limits::PULL_ATTACHMENTS)?;
-        let last = denies.last().map(|(key, _)| *key);
+        let (denies, looked_up_to) = self.denies_to_carry(store, after)?;
         let pull = Pull {
             channel: self.id.clone(),
             nonce,
             applied: self.applied.position,
-            denies: denies.into_iter().map(|(_, deny)| deny).collect(),
+            denies,
             unreadable: self.unreadable.iter().copied().take(limits::PULL_ATTACHMENTS).collect(),
         };
-        Ok((pull, last))
+        Ok((pull, looked_up_to))
+    }
+
+    /// Direct denies of the home's citizens, from the first one behind `after` on and around to it, as
+    /// many as one pull may carry and look at.
+    fn denies_to_carry(
+        &self,
+        store: &dyn SourceStore,
+        after: Option<&DenyKey>,
+    ) -> Result<(Vec<Attested>, Option<DenyKey>), StoreFault> {
+        let mut waiting = store.direct_denies(after, limits::PULL_LOOKS_AT)?;
+        let more = limits::PULL_LOOKS_AT - waiting.len();
+        if let Some(after) = after.filter(|_| more > 0) {
+            let around = store.direct_denies(None, more)?;
+            waiting.extend(around.into_iter().take_while(|(key, _)| key <= after));
+        }
+        let (mut denies, mut bytes, mut looked_up_to) = (Vec::new(), 0, None);
+        for (key, deny) in waiting {
+            if store.pair(&key.0)?.home.as_ref() == Some(&self.id.home) {
+                bytes += weight(&deny);
+                let fits = denies.len() < limits::PULL_ATTACHMENTS && bytes <= limits::PULL_BYTES;
+                if !fits && !denies.is_empty() {
+                    break;
+                }
+                denies.push(deny);
+            }
+            looked_up_to = Some(key);
+        }
+        Ok((denies, looked_up_to))
     }
 
     /// The home answered a pull that reported these entries unreadable: it has them on disk.
@@ -183,6 +211,11 @@ impl SourceChannel {
     }
 }
 
+/// Bytes of a signed object with its chain, about.
+fn weight(attested: &Attested) -> usize {
+    attested.object.len() + attested.chain.iter().map(|c| c.len()).sum::<usize>() + 64
+}
+
 /// What an entry did to its pair.
 #[derive(Debug, Clone, Default)]
 pub struct Absorbed {
@@ -234,6 +267,9 @@ pub fn absorb(
     at: Timestamp,
 ) -> Absorbed {
     let mut absorbed = absorb_one(channel, pair, entry, hash, trust, at);
+    if pair.is_home(&channel.home) {
+        pair.forget_over(at.min(entry.time));
+    }
     while let Some((home, entries)) = next_to_act(channel, pair, trust, at) {
         let channel = ChannelId { home, source: channel.source.clone() };
         for entry in &entries {
@@ -295,9 +331,32 @@ fn has_to_wait(channel: &ChannelId, pair: &PairState, entry: &Entry, trust: &Tru
             | EntryKind::MOVE_END
             | EntryKind::COLLAPSE
     );
+    let waits = waits || (entry.kind == EntryKind::DENY && !Guard::DeniesNeverWait.holds());
     waits
+        && Guard::OldHomeLetsGoFirst.holds()
         && pair.home.as_ref() != Some(&channel.home)
         && (pair.waiting.contains_key(&channel.home) || claim(channel, entry, trust).is_some())
+}
+
+/// Whether what waits in a pair stays within bounds: any municipality can claim that somebody moves
+/// to it. Claims that a key of the pair signed are not counted against others.
+fn may_wait(channel: &ChannelId, pair: &PairState, entry: &Entry, trust: &Trust) -> bool {
+    let weight = |entry: &Entry| entry.body.len() + 256;
+    match pair.waiting.get(&channel.home) {
+        Some(waiting) => {
+            waiting.iter().chain([entry]).map(weight).sum::<usize>() <= limits::WAITING
+        }
+        None => {
+            pair.waiting.len() < limits::HOMES_TO_COME
+                || claim(channel, entry, trust).is_some_and(|(body, _)| {
+                    let signed = Signed::<Move>::decode(&body.object, trust.network()).ok();
+                    signed.is_some_and(|signed| {
+                        let key = pair.keys.get(&signed.key());
+                        key.is_some_and(|key| signed.verify(&key.public_key).is_ok())
+                    })
+                })
+        }
+    }
 }
 
 fn absorb_one(
@@ -309,8 +368,18 @@ fn absorb_one(
     at: Timestamp,
 ) -> Absorbed {
     if has_to_wait(channel, pair, entry, trust) {
-        pair.waiting.entry(channel.home.clone()).or_default().push(entry.clone());
-        return Absorbed::default();
+        if may_wait(channel, pair, entry, trust) {
+            pair.waiting.entry(channel.home.clone()).or_default().push(entry.clone());
+            return Absorbed::default();
+        }
+        // What only opens is left out. Anything else stands as a deny of its scope, once its home is
+        // the pair's: nobody fills a stranger's pair, and nothing that closes is lost.
+        let opens = matches!(entry.kind, EntryKind::PERMIT | EntryKind::KEY_BEGIN);
+        if !opens && pair.waiting.contains_key(&channel.home) {
+            apply_unreadable(channel, pair, entry, hash);
+        }
+        let fault = Some("too much waits for a move to this home".to_owned());
+        return Absorbed { fault, ..Absorbed::default() };
     }
     match read(channel, entry, pair, trust, at.min(entry.time)) {
         Ok(Readable::Decision(admitted)) => absorb_decision(channel, pair, entry, hash, &admitted),
@@ -493,7 +562,7 @@ impl Unreadable {
 
 impl From<AdmissionError> for Unreadable {
     fn from(error: AdmissionError) -> Self {
-        let entitled = !matches!(error, AdmissionError::NotEntitled);
+        let entitled = !matches!(error, AdmissionError::NotEntitled | AdmissionError::OutOfTurn(_));
         Self { fault: error.to_string(), entitled }
     }
 }

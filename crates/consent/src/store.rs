@@ -78,10 +78,14 @@ pub trait ChannelStore {
     fn put_map_node(&mut self, key: &NodeKey, node: &MapNode);
 }
 
-/// What only a home keeps of a channel.
-pub trait HomeStore: ChannelStore {
-    fn put_channel(&mut self, channel: &HomeChannel);
+/// A channel's entries at its home: all that a push needs.
+pub trait HomeEntries {
     fn entry(&self, seq: u64) -> Result<Option<HomeEntry>, StoreFault>;
+}
+
+/// What only a home keeps of a channel.
+pub trait HomeStore: ChannelStore + HomeEntries {
+    fn put_channel(&mut self, channel: &HomeChannel);
     fn put_entry(&mut self, entry: &HomeEntry);
 }
 
@@ -97,11 +101,8 @@ pub trait SourceStore: ChannelStore {
         recipient_subject: &ServiceId,
         subject: &ServiceId,
     );
-    /// Denies that came another way and that this channel's home has to hear of: those of the pairs
-    /// whose home it is, until the channel brings them.
-    ///
-    /// In the order of their keys, from the first one behind `after`; once at the end, on from the
-    /// start. None comes twice.
+    /// Denies of this source that came another way, whosever home has to hear of them: at most `limit`
+    /// in the order of their keys, from the first one behind `after`.
     fn direct_denies(
         &self,
         after: Option<&DenyKey>,

@@ -3,17 +3,17 @@
 //! (`specs/12-bundle.md`).
 //!
 //! [`verify`] replays it: it opens the trust list under a root hash that the reader brings, checks
-//! every signature and every proof at the time of the release, lets the pair's channel entries act
-//! on an empty state as the source did, and evaluates the request again. Every byte of a bundle is
+//! every signature and every proof at the time of the release, lets the entries that the channels of the
+//! pair's homes hold act on an empty state as the source did, and evaluates the request again. Every byte of a bundle is
 //! covered by one of the checks; none is there for show.
 
 mod check;
 
-use evidence::{map::MapProof, proof::LogProof};
+use evidence::proof::LogProof;
 use serde::{Deserialize, Serialize};
 use wire::{
     Bytes, CborError, Hash, cbor,
-    channel::Entry,
+    channel::PairExtract,
     membership::{NodeIdentity, TrustFile},
 };
 
@@ -39,14 +39,12 @@ pub struct Bundle {
     pub release: LogProof,
     /// The SD-JWT VC that went out, all disclosures with it.
     pub presentation: Bytes,
-    /// The lease it went out under: a signed grant by the home.
-    pub grant: Bytes,
-    /// The home's signed word on the head that the source had applied.
-    pub statement: Bytes,
-    /// Every entry of the pair up to that head, in order: all its keys, permits and denies.
-    pub entries: Vec<Entry>,
-    /// That these entries, and no others, are what the head says of the pair.
-    pub map_proof: MapProof,
+    /// The lease it went out under: a signed grant by the home. A release on a present-consent needs
+    /// none; that is in the request.
+    pub grant: Option<Bytes>,
+    /// What the source had applied of the pair from each of its homes, in the order in which they were
+    /// that: its keys, permits, denies and moves. One is the channel of the release, at its head.
+    pub channels: Vec<PairExtract>,
     /// The recipient's signed receipt, if it came.
     pub receipt: Option<Bytes>,
 }

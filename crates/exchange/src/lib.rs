@@ -4,12 +4,14 @@
 //! - [`credential`]: the SD-JWT VC that a source releases: issuing and checking
 //! - [`request`]: what a recipient asks, and the source's checks of it up to authenticity
 //! - [`source`]: from an authentic request to bytes that may leave: evaluate, prepare, commit, send
+//! - [`recipient`]: the recipient's side of one request, from the question to the noted receipt
 //! - [`receipt`]: the recipient's word that it got what it asked for
 
 pub mod bundle;
 pub mod credential;
 mod json;
 pub mod receipt;
+pub mod recipient;
 pub mod request;
 pub mod source;
 
@@ -19,6 +21,7 @@ pub use credential::{
 };
 pub use json::BadJson;
 pub use receipt::{ReceiptError, ReceivedReceipt, receipt};
+pub use recipient::{Answer, Ending, Next, NoEnding, OwnRequest, OwnRequestError, StoredRequest};
 pub use request::{Ask, Authentic, Received, RequestFault};
 pub use source::{
     Allowed, ChannelView, Committed, Declined, Evaluated, PairView, PrepareError, Prepared,

@@ -59,6 +59,19 @@ impl Ask {
         check_validity(&request)?;
         Ok(request)
     }
+
+    /// Whether a request asks just this.
+    pub fn is_asked_by(&self, request: &Request) -> bool {
+        let mut items = self.items.clone();
+        items.sort();
+        items.dedup();
+        self.source == request.source
+            && self.recipient == request.recipient
+            && self.subject == request.subject
+            && items == request.items
+            && self.purpose == request.purpose
+            && self.whole == request.whole
+    }
 }
 
 /// Why a request is turned away before any citizen is looked at: for the log. The wire carries only

@@ -29,7 +29,9 @@ use wire::{
     exchange::{ExchangeReply, Rejection},
 };
 
-pub use present::{PresentConsent, PresentConsentError, STATUS_AGE_MS, claimed_pair};
+pub use present::{
+    LONGEST_STATUS_AGE_MS, PresentConsent, PresentConsentError, STATUS_AGE_MS, claimed_pair,
+};
 pub use release::{Allowed, Committed, PrepareError, Prepared, ReleaseWrite, Resend, Unsigned};
 
 use crate::{credential::Terms, request::Authentic};

@@ -10,7 +10,11 @@ mod world;
 mod bytes;
 #[path = "bundle/collusion.rs"]
 mod collusion;
+#[path = "bundle/counter.rs"]
+mod counter;
 #[path = "bundle/honest.rs"]
 mod honest;
+#[path = "bundle/moved.rs"]
+mod moved;
 #[path = "bundle/wrong_parts.rs"]
 mod wrong_parts;

@@ -24,4 +24,4 @@ pub use chain::{
 pub use issue::{Ca, IssueError, LeafKind, Pointers, Validity, leaf, root_ca, sub_ca};
 pub use list::{Freshness, Trust, TrustError, Versions, network_id};
 pub use member::{Member, MemberError, verify_hello, verify_identity};
-pub use profile::ProfileError;
+pub use profile::{ProfileError, claimed_validity};

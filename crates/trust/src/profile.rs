@@ -59,6 +59,13 @@ fn name(attributes: Vec<AttributeTypeAndValue>) -> Result<Name, der::Error> {
     Name::from_der(&sequence.to_der()?)
 }
 
+/// From when until when a certificate says that it holds, both ends inclusive. Nothing of it is
+/// checked; `None` if it is not of the profile.
+pub fn claimed_validity(der: &[u8]) -> Option<(Timestamp, Timestamp)> {
+    let certificate = Certificate::read(der).ok()?;
+    Some((certificate.not_before(), certificate.not_after()))
+}
+
 fn country() -> Result<AttributeTypeAndValue, der::Error> {
     attribute(COUNTRY_NAME, Tag::PrintableString, "JP")
 }

@@ -22,6 +22,31 @@ impl Wallet {
         nonce: Nonce,
         at: Timestamp,
     ) -> Result<Unsigned<KeyBegin>, WalletError> {
+        self.begin(source, chain, (ExpressedBy::Oneself, None), trust, nonce, at)
+    }
+
+    /// The same for the phone of a proxy, until a day: this signature is their power of attorney.
+    pub fn approve_proxy(
+        &self,
+        source: &ServiceName,
+        chain: Vec<Bytes>,
+        until: Timestamp,
+        trust: &Trust,
+        nonce: Nonce,
+        at: Timestamp,
+    ) -> Result<Unsigned<KeyBegin>, WalletError> {
+        self.begin(source, chain, (ExpressedBy::Proxy, Some(until)), trust, nonce, at)
+    }
+
+    fn begin(
+        &self,
+        source: &ServiceName,
+        chain: Vec<Bytes>,
+        (basis, until): (ExpressedBy, Option<Timestamp>),
+        trust: &Trust,
+        nonce: Nonce,
+        at: Timestamp,
+    ) -> Result<Unsigned<KeyBegin>, WalletError> {
         let own = self.service(source)?;
         let verified = trust::verify_chain(&chain, CertificateKind::Service, trust, at)
             .map_err(WalletError::Chain)?;
@@ -33,9 +58,9 @@ impl Wallet {
         let begin = KeyBegin {
             nonce,
             pair: self.pair(source)?,
-            basis: ExpressedBy::Oneself,
+            basis,
             authority: None,
-            until: verified.not_after(),
+            until: until.map_or(verified.not_after(), |until| until.min(verified.not_after())),
             chain,
             time: at,
         };

@@ -7,8 +7,8 @@ use consent::{scope, vocabulary};
 use wire::{
     Hash, ItemType, Nonce, Purpose, ServiceName, Timestamp, Unsigned,
     consent::{
-        Decision, ExpressedBy, Items, Notice, Onward, Permit, PurposeScope, Recipient, Reopen,
-        Scope, Uses, Verdict, Window,
+        Decision, Items, Notice, Onward, Permit, PurposeScope, Recipient, Reopen, Scope, Uses,
+        Verdict, Window,
     },
     limits,
 };
@@ -16,7 +16,7 @@ use wire::{
 use crate::{
     Wallet, WalletError,
     error::DraftFault,
-    state::{ServiceKey, ShownNotice},
+    state::{Acting, ServiceKey, ShownNotice},
 };
 
 /// One day, in milliseconds.
@@ -109,6 +109,11 @@ impl PermitDraft {
         // No permit outlives its certificate: what the citizen was told must be what happens.
         if valid_until > own.not_after {
             return Err(DraftFault::OutlivesCertificate(own.not_after));
+        }
+        if let Some(Acting { until, .. }) = own.acting
+            && valid_until > until
+        {
+            return Err(DraftFault::OutlivesKey(until));
         }
         if let Uses::Per { count, period_ms } = self.uses
             && (count == 0 || period_ms < 1000)
@@ -237,7 +242,7 @@ impl Wallet {
             pair: self.pair(source)?,
             scope,
             time,
-            expressed_by: ExpressedBy::Oneself,
+            expressed_by: own.expressed_by(),
             verdict,
         };
         Ok(Unsigned::new(decision, self.network(), &own.key))

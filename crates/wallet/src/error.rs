@@ -1,5 +1,5 @@
 use trust::{ChainError, SignedError};
-use wire::{CborError, KeyHash, ServiceName, Timestamp};
+use wire::{CborError, KeyHash, OrganisationId, ServiceName, Timestamp};
 
 /// Why the wallet did not prepare something or did not take a reply.
 #[derive(Debug, thiserror::Error)]
@@ -30,10 +30,18 @@ pub enum WalletError {
     ForeignLink,
     #[error("the link in the reply is signed by one who may not issue citizens' certificates")]
     LinkSigner,
-    #[error("the register in the reply holds an entry of another pair")]
-    ForeignRegister,
-    #[error("the register in the reply is not in the order of its channel")]
-    RegisterOrder,
+    #[error("the register in the reply is not what its home signed")]
+    Extract(#[source] consent::ExtractFault),
+    #[error("the pair is at the home that it should move to")]
+    AtHome,
+    #[error("no key of this wallet stands at {0}: another of your phones has to move it")]
+    KeyDoesNotStand(ServiceName),
+    #[error("the pair moved to {0} before: that municipality is its home")]
+    MovedElsewhere(OrganisationId),
+    #[error("the answer is about another move than the one that was signed")]
+    ForeignMove,
+    #[error("the new home does not show all that the home before held")]
+    NotBrought,
     #[error("the answer is about another decision than the one that was sent")]
     OtherDecision,
     #[error("the signed object in the reply is another organisation's")]
@@ -52,6 +60,8 @@ pub enum WalletError {
     Asked(#[source] consent::asking::AskFault),
     #[error("the ID keys in the reply are not this citizen's, or the one to be ended is not")]
     OtherIdKeys,
+    #[error("the certificate is by {0}, whose node this wallet does not know")]
+    UnknownIssuer(OrganisationId),
     #[error("the challenge has run out")]
     ChallengeOver,
     #[error("the status in the reply is of another certificate, or not by its CA's organisation")]
@@ -83,6 +93,11 @@ pub enum DraftFault {
         "the permit would outlast its certificate, which ends at {} s after 1970", .0.as_secs()
     )]
     OutlivesCertificate(Timestamp),
+    #[error(
+        "the permit would outlast the time for which its key was begun, which ends at {} s after 1970",
+        .0.as_secs()
+    )]
+    OutlivesKey(Timestamp),
     #[error("uses per period need a count of at least 1 and a period of at least 1 s")]
     Uses,
     #[error("the window of the data must end after it begins")]

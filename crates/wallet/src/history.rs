@@ -21,8 +21,8 @@ pub struct HistoryView {
 }
 
 impl Wallet {
-    /// Checks a history: each notice is this wallet's own, is in the batch it came with, and the
-    /// batch is the source's. [`Wallet::query`] asks for it.
+    /// Checks a history that one of the pair's homes shows: each notice is this wallet's own, is in the
+    /// batch it came with, and the batch is the source's. [`Wallet::query`] asks for it.
     pub fn read_history(
         &self,
         source: &ServiceName,
@@ -31,7 +31,7 @@ impl Wallet {
         at: Timestamp,
     ) -> Result<HistoryView, WalletError> {
         let subject = self.pair(source)?.subject;
-        let channel = ChannelId { home: self.home().organisation.clone(), source: source.clone() };
+        let mut channel: Option<ChannelId> = None;
         let mut notices: Vec<Notice> = Vec::new();
         for shown in &history.batches {
             let batch: NoticeBatch = by_organisation(
@@ -41,7 +41,12 @@ impl Wallet {
                 at,
                 |batch: &NoticeBatch| batch.time,
             )?;
-            if batch.channel != channel {
+            // One home's channel: each numbers its notices for itself.
+            let channel = channel.get_or_insert_with(|| batch.channel.clone());
+            if batch.channel != *channel
+                || channel.source != *source
+                || !self.is_home_of(source, &channel.home)
+            {
                 return Err(WalletError::ForeignHistory);
             }
             for notice in &shown.notices {
@@ -73,8 +78,8 @@ impl Wallet {
         Ok(Unsigned::new(query, self.network(), &own.key))
     }
 
-    /// Checks a receipt for a decision at `source` and keeps it: signed by this wallet's home, or by
-    /// the source if it says that the source holds the decision.
+    /// Checks a receipt for a decision at `source` and keeps it: signed by the one of the pair's homes
+    /// whose channel it names, or by the source if it says that the source holds the decision.
     pub fn accept_effect(
         &mut self,
         source: &ServiceName,
@@ -85,21 +90,22 @@ impl Wallet {
     ) -> Result<Effect, WalletError> {
         let claimed = Signed::<Effect>::decode(&receipt.object, trust.network())
             .map_err(|error| WalletError::Signed(SignedError::Envelope(error)))?;
-        let home = self.home().organisation.clone();
-        let signer = match claimed.unverified().how {
-            EffectHow::AtSource => source.organisation(),
-            EffectHow::Acknowledged | EffectHow::LeasesLapsed => home.clone(),
+        let Effect { how, channel, .. } = claimed.unverified();
+        let by_home = *how != EffectHow::AtSource;
+        let named = channel.as_ref().filter(|channel| channel.source == *source);
+        let signer = match named {
+            _ if !by_home => source.organisation(),
+            Some(channel) if self.is_home_of(source, &channel.home) => channel.home.clone(),
+            _ => return Err(WalletError::ForeignEffect),
         };
         let effect: Effect =
             by_organisation(receipt, &signer, trust, at, |effect: &Effect| effect.time)?;
         if effect.decision != *decision {
             return Err(WalletError::OtherDecision);
         }
-        let channel = ChannelId { home, source: source.clone() };
-        let by_home = effect.how != EffectHow::AtSource;
         if effect.pair != self.pair(source)?
-            || effect.channel.as_ref().is_some_and(|named| *named != channel)
-            || (by_home && (effect.channel.is_none() || effect.seq.is_none()))
+            || effect.channel.as_ref().is_some_and(|named| named.source != *source)
+            || (by_home && effect.seq.is_none())
             || effect.since > effect.time
         {
             return Err(WalletError::ForeignEffect);

@@ -8,6 +8,7 @@
 //! - [`decision`]: permits and denies; [`approval`]: begin and end of a pair's keys
 //! - [`phones`]: the ID keys of the citizen's phones, and the end of a lost one
 //! - [`register`]: what the home says stands, each entry checked; [`reopening`]: what may be named in it
+//! - [`moving`]: taking the register to another municipality
 //! - [`present`]: a permit at the counter, for one request, without the home
 //! - [`history`]: who looked at what, and the receipt that a decision is in force
 //! - [`asking`]: what recipients ask, and the answer
@@ -22,6 +23,7 @@ pub mod decision;
 pub mod enrolment;
 pub mod history;
 pub mod link;
+pub mod moving;
 pub mod phones;
 pub mod present;
 pub mod record;
@@ -37,8 +39,9 @@ pub use decision::{DenyDraft, NoticeText, PermitDraft};
 pub use enrolment::EnrolmentDraft;
 pub use error::WalletError;
 pub use history::HistoryView;
+pub use moving::MoveStep;
 pub use register::{RegisterContent, RegisterRow, RegisterView};
-pub use state::{Home, IdKey, ServiceKey, ShownNotice, Wallet};
+pub use state::{Acting, Home, IdKey, PairHome, PendingMove, ServiceKey, ShownNotice, Wallet};
 
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

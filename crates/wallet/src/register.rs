@@ -5,14 +5,14 @@
 use std::collections::BTreeMap;
 
 use consent::{
-    PairState, Permitted, Query, Refused, UseCount, evaluate, scope,
+    CheckedExtract, PairState, Permitted, Query, Refused, UseCount, evaluate, moving, scope,
     source::{absorb, unreadable_id},
 };
 use serde::{Deserialize, Serialize};
 use trust::{ChainError, Freshness, Trust};
 use wire::{
-    DecisionId, Hash, ItemType, KeyHash, NetworkId, Nonce, ServiceName, Signed, Timestamp,
-    Unsigned, cbor,
+    DecisionId, Hash, ItemType, KeyHash, NetworkId, Nonce, OrganisationId, ServiceName, Signed,
+    Timestamp, Unsigned, cbor,
     channel::{ChannelId, Entry, EntryKind},
     citizen::{DecisionReply, InForce, PairRegister, RegisterEntry, WalletQuery},
     consent::{
@@ -32,10 +32,12 @@ pub struct RegisterView {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegisterRow {
-    /// Position in the channel from the home to the source.
+    /// In whose channel it stands.
+    pub home: OrganisationId,
+    /// Position in the channel from that home to the source.
     pub seq: u64,
-    /// 発効, by the home's word.
-    pub status: InForce,
+    /// 発効, by the word of the home that was asked; `None` for what an earlier home's channel holds.
+    pub status: Option<InForce>,
     pub scope: Scope,
     pub content: RegisterContent,
 }
@@ -64,7 +66,7 @@ pub enum RegisterContent {
 }
 
 impl RegisterView {
-    /// In the channel's order.
+    /// Channel after channel, the pair's first home's first; each in its order.
     pub fn rows(&self) -> &[RegisterRow] {
         &self.rows
     }
@@ -146,8 +148,9 @@ impl Wallet {
         Ok(Unsigned::new(query, self.network(), &own.key))
     }
 
-    /// Checks every entry of a register and works out what stands. An entry that does not hold is
-    /// shown as such; an entry about anyone else fails the whole register.
+    /// Checks a register and works out what stands. The home has to have signed that this is all that
+    /// its channel holds of the pair, and so has each home before for what was brought from it; an entry
+    /// that does not hold is shown as such.
     pub fn read_register(
         &self,
         source: &ServiceName,
@@ -159,34 +162,46 @@ impl Wallet {
         if trust.freshness(at) == Freshness::HardExpired {
             return Err(WalletError::Chain(ChainError::TrustExpired));
         }
-        let subject = self.pair(source)?.subject;
-        let channel = ChannelId { home: self.home().organisation.clone(), source: source.clone() };
+        let pair = self.pair(source)?;
+        let home = &self.home_of(source).organisation;
+        let checked = |extract: &_| CheckedExtract::check(extract, &pair, trust, at);
+        let mut extracts = Vec::with_capacity(register.brought.len() + 1);
+        for extract in &register.brought {
+            // A home that is gone since signed what nobody can check any more.
+            let gone = |_| CheckedExtract::on_anothers_word(extract, &pair, trust);
+            extracts.push(checked(extract).or_else(gone).map_err(WalletError::Extract)?);
+        }
+        let own = checked(&register.extract()).map_err(WalletError::Extract)?;
+        if own.statement().channel.home != *home {
+            return Err(WalletError::OtherSigner);
+        }
+        extracts.push(own);
+        let listed: BTreeMap<u64, &RegisterEntry> =
+            register.entries.iter().map(|listed| (listed.entry.seq, listed)).collect();
+        let channels = extracts.iter().map(|one| (&one.statement().channel, one.entries()));
         let mut view = RegisterView { rows: Vec::new(), pair: PairState::default() };
-        let mut last_seq = None;
-        for listed in &register.entries {
-            let RegisterEntry { entry, status, .. } = listed;
-            if entry.subject != subject {
-                return Err(WalletError::ForeignRegister);
+        for (channel, entries) in moving::in_order(channels, trust.network()) {
+            let is_own = channel.home == *home;
+            for entry in entries {
+                let listed = listed.get(&entry.seq).filter(|_| is_own);
+                let id = listed.map(|listed| listed.decision);
+                let content = view.absorb_entry(channel, entry, id, trust, at);
+                view.rows.push(RegisterRow {
+                    home: channel.home.clone(),
+                    seq: entry.seq,
+                    status: listed.map(|listed| listed.status),
+                    scope: entry.scope.clone(),
+                    content,
+                });
             }
-            if last_seq.replace(entry.seq).is_some_and(|last| last >= entry.seq) {
-                return Err(WalletError::RegisterOrder);
-            }
-            let content = view.absorb_entry(&channel, listed, trust, at);
-            let row = RegisterRow {
-                seq: entry.seq,
-                status: *status,
-                scope: entry.scope.clone(),
-                content,
-            };
-            view.rows.push(row);
         }
         Ok(view)
     }
 
     /// Takes over from a register what it says of this wallet's own key.
     pub fn note_register(&mut self, source: &ServiceName, view: &RegisterView) {
-        for key in view.pair.keys.keys() {
-            self.note_begun(source, key);
+        for (key, begun) in &view.pair.keys {
+            self.note_begun(source, key, begun);
         }
     }
 
@@ -205,14 +220,16 @@ impl Wallet {
 }
 
 impl RegisterView {
+    /// `listed_as`: the decision as which the home lists the entry; `None` where it is not in its list.
     fn absorb_entry(
         &mut self,
         channel: &ChannelId,
-        listed: &RegisterEntry,
+        entry: &Entry,
+        listed_as: Option<Option<DecisionId>>,
         trust: &Trust,
         now: Timestamp,
     ) -> RegisterContent {
-        let RegisterEntry { entry, decision, .. } = listed;
+        let as_listed = |id: Option<DecisionId>| listed_as.is_none_or(|listed| listed == id);
         let hash = entry.hash();
         let read = read_body(entry, trust.network());
         // A certificate that has run out since does not undo what it signed: the entry is checked
@@ -222,7 +239,7 @@ impl RegisterView {
             let mut pair = self.pair.clone();
             let absorbed = absorb(channel, &mut pair, entry, &hash, trust, at);
             if let (None, Some((content, _))) = (&absorbed.fault, &read)
-                && absorbed.decision == *decision
+                && as_listed(absorbed.decision)
             {
                 self.pair = pair;
                 return content.clone();
@@ -231,7 +248,7 @@ impl RegisterView {
         let absorbed = absorb(channel, &mut self.pair, entry, &hash, trust, now);
         let fault = match absorbed.fault {
             Some(fault) => fault,
-            None if absorbed.decision != *decision => {
+            None if !as_listed(absorbed.decision) => {
                 "the home lists it under another id than its own".to_owned()
             }
             None => "its kind is not known to this wallet".to_owned(),

@@ -3,12 +3,12 @@
 
 use trust::{CertificateKind, LeafSubject, Trust};
 use wire::{
-    KeyHash, Nonce, PublicKey, ServiceName, Signed, Timestamp, Unsigned,
+    KeyHash, Nonce, OrganisationId, PublicKey, ServiceName, Signed, Timestamp, Unsigned,
     cbor::Bytes,
     citizen::{ServiceKeyProof, ServiceKeyReply, ServiceKeyRequest},
 };
 
-use crate::{Wallet, WalletError, state::ServiceKey};
+use crate::{Home, Wallet, WalletError, state::ServiceKey};
 
 impl Wallet {
     /// For the new key to sign: that it wants to be certified at `service` for this ID key.
@@ -70,9 +70,32 @@ impl Wallet {
             _ => return Err(WalletError::OtherSubject),
         }
         let not_after = verified.not_after();
-        let own = ServiceKey { key: *key, subject, chain, not_after, begun };
+        let own = ServiceKey { key: *key, subject, chain, not_after, begun, acting: None };
         self.set_service(service.clone(), own);
         Ok(begun)
+    }
+}
+
+impl Wallet {
+    /// Which municipality's CA certified the key at `service`: whom to ask how the certificate stands.
+    pub fn certified_by(
+        &self,
+        service: &ServiceName,
+        trust: &Trust,
+        at: Timestamp,
+    ) -> Result<&Home, WalletError> {
+        let chain = &self.service(service)?.chain;
+        let verified = trust::verify_chain(chain, CertificateKind::Service, trust, at)
+            .map_err(WalletError::Chain)?;
+        let issuer = verified.issuing_organisation();
+        self.home_by(issuer).ok_or_else(|| WalletError::UnknownIssuer(issuer.clone()))
+    }
+
+    /// Which organisation's CA issued the ID certificate.
+    pub fn enrolled_by(&self, trust: &Trust, at: Timestamp) -> Result<OrganisationId, WalletError> {
+        let verified = trust::verify_chain(self.id()?.chain(), CertificateKind::Id, trust, at)
+            .map_err(WalletError::Chain)?;
+        Ok(verified.issuing_organisation().clone())
     }
 }
 

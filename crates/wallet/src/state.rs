@@ -1,16 +1,22 @@
 use std::{collections::BTreeMap, fmt};
 
+use consent::pair::PairKey;
 use identity::{Number, Y};
 use serde::{Deserialize, Serialize};
 use wire::{
     DecisionId, Hash, KeyHash, Message, NetworkId, OrganisationId, PublicKey, ServiceId,
-    ServiceName, Signed, Timestamp, cbor, cbor::Bytes, consent::Attested, ids::Pair,
+    ServiceName, Signed, Timestamp, cbor,
+    cbor::Bytes,
+    consent::{Attested, ExpressedBy},
+    ids::Pair,
 };
 
 use crate::WalletError;
 
 /// The format that [`Wallet::to_bytes`] writes.
-const FORMAT: u16 = 2;
+const FORMAT: u16 = 3;
+/// The one before, in which all pairs were at one home.
+const BEFORE_MOVES: u16 = 2;
 
 /// What a wallet keeps between two runs: everything but private keys. It holds the citizen's secret
 /// `y`, so that whoever stores it stores it as well guarded as a key.
@@ -19,9 +25,12 @@ const FORMAT: u16 = 2;
 pub struct Wallet {
     format: u16,
     network: NetworkId,
+    /// Where the citizen lives: it enrols them, certifies new keys and attests links.
     home: Home,
     id: Option<IdKey>,
     services: BTreeMap<ServiceName, ServiceKey>,
+    /// Where the register of each pair is that this wallet has a key for.
+    pairs: BTreeMap<ServiceName, PairHome>,
     /// Link attestations by source, then recipient.
     links: BTreeMap<ServiceName, BTreeMap<ServiceName, Attested>>,
     /// The words that were shown, by the hash that permits carry.
@@ -30,12 +39,41 @@ pub struct Wallet {
     effects: BTreeMap<DecisionId, Attested>,
 }
 
-/// The municipality whose node keeps the citizen's register, and where its public face is.
+/// A municipality whose node keeps registers, and where its public face is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Home {
     pub organisation: OrganisationId,
     pub url: String,
+}
+
+/// Where the register of one pair is, as far as this wallet knows: another of the person's phones may
+/// have moved it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairHome {
+    pub home: Home,
+    /// How often the pair has moved.
+    pub epoch: u32,
+    /// The homes before, the last one first: they still have what happened in their time.
+    pub former: Vec<Home>,
+    /// A move that was signed and has not come to its end.
+    pub moving: Option<PendingMove>,
+}
+
+/// A signed move, kept so that handing it in again is handing in the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PendingMove {
+    pub to: Home,
+    /// A signed [`wire::consent::Move`], with the chain of who signed it.
+    pub moving: Attested,
+}
+
+impl PairHome {
+    pub(crate) fn at(home: Home) -> Self {
+        Self { home, epoch: 0, former: Vec::new(), moving: None }
+    }
 }
 
 /// The enrolled identity: ID key, its certificate, the number, and the secret behind it.
@@ -62,6 +100,26 @@ pub struct ServiceKey {
     pub not_after: Timestamp,
     /// Whether the pair's channel begins the key: until then it may deny, but not permit.
     pub begun: bool,
+    /// Set once the register says that it was begun for somebody who acts for the citizen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acting: Option<Acting>,
+}
+
+/// Who holds this phone: not the citizen, but who acts for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Acting {
+    /// Guardian or proxy.
+    pub basis: ExpressedBy,
+    /// First moment at which the key's permits no longer hold: a ward's majority, say.
+    pub until: Timestamp,
+}
+
+impl ServiceKey {
+    /// Who expresses what this key signs.
+    pub fn expressed_by(&self) -> ExpressedBy {
+        self.acting.map_or(ExpressedBy::Oneself, |acting| acting.basis)
+    }
 }
 
 /// A notice as the citizen saw it before signing.
@@ -110,6 +168,7 @@ impl Wallet {
             home,
             id: None,
             services: BTreeMap::new(),
+            pairs: BTreeMap::new(),
             links: BTreeMap::new(),
             notices: BTreeMap::new(),
             effects: BTreeMap::new(),
@@ -129,6 +188,11 @@ impl Wallet {
             .and_then(|(_, value)| u16::try_from(value.as_integer()?).ok());
         match format {
             Some(FORMAT) | None => cbor::from_slice(bytes).map_err(WalletError::Stored),
+            Some(BEFORE_MOVES) => {
+                let before: WalletBeforeMoves =
+                    cbor::from_slice(bytes).map_err(WalletError::Stored)?;
+                Ok(before.into())
+            }
             Some(other) => Err(WalletError::StoredFormat(other)),
         }
     }
@@ -137,8 +201,40 @@ impl Wallet {
         &self.network
     }
 
+    /// Where the citizen lives.
     pub fn home(&self) -> &Home {
         &self.home
+    }
+
+    /// Where the register of the pair at a service is.
+    pub fn home_of(&self, service: &ServiceName) -> &Home {
+        self.pairs.get(service).map_or(&self.home, |pair| &pair.home)
+    }
+
+    /// The same, with the homes before and a move under way; `None` without a key at the service.
+    pub fn pair_home(&self, service: &ServiceName) -> Option<&PairHome> {
+        self.pairs.get(service)
+    }
+
+    /// The pair's homes: the present one, then those before, the last one first.
+    pub fn homes_of(&self, service: &ServiceName) -> impl Iterator<Item = &Home> {
+        let former = self.pairs.get(service).map(|pair| &pair.former);
+        std::iter::once(self.home_of(service)).chain(former.into_iter().flatten())
+    }
+
+    /// Where a municipality's node is, if this wallet has dealt with it.
+    pub fn home_by(&self, organisation: &OrganisationId) -> Option<&Home> {
+        let pairs = self.pairs.values().flat_map(|pair| pair.former.iter().chain([&pair.home]));
+        pairs.chain([&self.home]).find(|home| home.organisation == *organisation)
+    }
+
+    pub(crate) fn is_home_of(&self, service: &ServiceName, organisation: &OrganisationId) -> bool {
+        self.homes_of(service).any(|home| home.organisation == *organisation)
+    }
+
+    /// The citizen lives elsewhere from now on. Their pairs stay where they are until each is moved.
+    pub fn settle(&mut self, home: Home) {
+        self.home = home;
     }
 
     pub fn id(&self) -> Result<&IdKey, WalletError> {
@@ -208,18 +304,28 @@ impl Wallet {
     }
 
     pub(crate) fn set_service(&mut self, service: ServiceName, key: ServiceKey) {
+        let home = self.home.clone();
+        self.pairs.entry(service.clone()).or_insert_with(|| PairHome::at(home));
         self.services.insert(service, key);
+    }
+
+    pub(crate) fn pair_home_mut(&mut self, service: &ServiceName) -> &mut PairHome {
+        let home = self.home.clone();
+        self.pairs.entry(service.clone()).or_insert_with(|| PairHome::at(home))
     }
 
     pub(crate) fn set_link(&mut self, source: ServiceName, recipient: ServiceName, link: Attested) {
         self.links.entry(source).or_default().insert(recipient, link);
     }
 
-    pub(crate) fn note_begun(&mut self, service: &ServiceName, key: &KeyHash) {
+    /// `begun`: what the register says of a key.
+    pub(crate) fn note_begun(&mut self, service: &ServiceName, key: &KeyHash, begun: &PairKey) {
         if let Some(own) = self.services.get_mut(service)
             && own.key.key_hash() == *key
         {
             own.begun = true;
+            let PairKey { basis, until, .. } = *begun;
+            own.acting = (basis != ExpressedBy::Oneself).then_some(Acting { basis, until });
         }
     }
 
@@ -234,6 +340,30 @@ impl Wallet {
 
     pub(crate) fn note_notice(&mut self, hash: Hash, notice: ShownNotice) {
         self.notices.entry(hash).or_insert(notice);
+    }
+}
+
+/// A wallet of the format before pairs could move.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WalletBeforeMoves {
+    #[allow(dead_code)] // looked at before the rest is read
+    format: u16,
+    network: NetworkId,
+    home: Home,
+    id: Option<IdKey>,
+    services: BTreeMap<ServiceName, ServiceKey>,
+    links: BTreeMap<ServiceName, BTreeMap<ServiceName, Attested>>,
+    notices: BTreeMap<Hash, ShownNotice>,
+    effects: BTreeMap<DecisionId, Attested>,
+}
+
+impl From<WalletBeforeMoves> for Wallet {
+    fn from(before: WalletBeforeMoves) -> Self {
+        let WalletBeforeMoves { network, home, id, services, links, notices, effects, .. } = before;
+        let pairs = services.keys().map(|service| (service.clone(), PairHome::at(home.clone())));
+        let pairs = pairs.collect();
+        Self { format: FORMAT, network, home, id, services, pairs, links, notices, effects }
     }
 }
 

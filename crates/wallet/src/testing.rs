@@ -2,6 +2,10 @@
 //! number function and issuing over the test network, and a channel that keeps what it is handed.
 //! Everything but the cards' RSA keys is made from constants.
 
+use std::collections::BTreeMap;
+
+use consent::PairThread;
+use evidence::map::MemoryMap;
 use identity::{
     CardAttributes, CardStatus, JpkiRoots, Registrar, Y,
     issuing::{
@@ -17,9 +21,9 @@ use trust::{
     verify_signed,
 };
 use wire::{
-    Nonce, ServiceName, Signed, Signer, Timestamp, cbor,
+    Hash, Nonce, ServiceId, ServiceName, Signed, Signer, Timestamp, cbor,
     cbor::Bytes,
-    channel::{Entry, EntryKind},
+    channel::{ChannelHead, ChannelId, Entry, EntryKind, HeadStatement, Position},
     citizen::{
         Challenge, EnrolmentReply, InForce, LinkRequest, PairRegister, RegisterEntry,
         ServiceKeyReply, ServiceKeyRequest,
@@ -46,7 +50,7 @@ pub fn later(seconds: u64) -> Timestamp {
     NOW.plus_ms(seconds * 1000)
 }
 
-/// City 0 of the test network as a home.
+/// A city of the test network as a home, the first one mostly.
 pub struct TestHome {
     pub network: TestNetwork,
     pub node: TestOrganisation,
@@ -64,8 +68,13 @@ impl Default for TestHome {
 
 impl TestHome {
     pub fn new() -> Self {
+        Self::of_city(0)
+    }
+
+    /// Another city of the same network.
+    pub fn of_city(city: usize) -> Self {
         let network = TestNetwork::new();
-        let node = network.city(0);
+        let node = network.city(city);
         let jlis = SyntheticJlis::generate(&[0x64], years(10)).unwrap();
         Self {
             registrar: Registrar::new(node.organisation.clone(), network.id),
@@ -197,15 +206,36 @@ impl TestHome {
         self.entries.push(RegisterEntry { entry, decision: None, status: InForce::Accepted });
     }
 
+    /// All that the channel holds, as if it were of the first entry's citizen.
     pub fn register(&self) -> PairRegister {
-        PairRegister { entries: self.entries.clone() }
+        let subject = self.entries.first().map_or(ServiceId([0; 32]), |one| one.entry.subject);
+        self.shown(&subject, self.entries.clone())
+    }
+
+    /// What a home shows, signed and proven, be it right or wrong.
+    fn shown(&self, subject: &ServiceId, entries: Vec<RegisterEntry>) -> PairRegister {
+        let home = self.node.organisation.clone();
+        let channel = ChannelId { home, source: service(LUNCH) };
+        let mut position = Position::start(&self.network.id, &channel);
+        let mut threads = BTreeMap::<ServiceId, PairThread>::new();
+        for RegisterEntry { entry, .. } in &self.entries {
+            position = position.after(&entry.hash());
+            threads.entry(entry.subject).or_default().extend(entry.seq, &entry.hash());
+        }
+        let mut map = MemoryMap::default();
+        for (subject, thread) in &threads {
+            map.insert(&Hash(subject.0), &thread.digest);
+        }
+        let head = ChannelHead { position, map: map.root() };
+        let statement = self.sign(HeadStatement { channel, head, time: NOW });
+        let map_proof = map.prove(&Hash(subject.0));
+        PairRegister { brought: Vec::new(), entries, statement, map_proof }
     }
 
     /// What the channel holds of one pair.
     pub fn register_of(&self, subject: &wire::ServiceId) -> PairRegister {
-        let mut register = self.register();
-        register.entries.retain(|listed| listed.entry.subject == *subject);
-        register
+        let of = |listed: &&RegisterEntry| listed.entry.subject == *subject;
+        self.shown(subject, self.entries.iter().filter(of).cloned().collect())
     }
 }
 

@@ -5,9 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cbor::{self, Bytes},
-    consent::Scope,
+    consent::{Attested, Scope},
     crypto::hash_parts,
     ids::{Hash, NetworkId, Nonce, OrganisationId, ServiceId, ServiceName, Timestamp},
+    map::MapProof,
     registry::{Message, MessageType},
 };
 
@@ -116,6 +117,19 @@ pub struct HeadStatement {
     pub time: Timestamp,
 }
 
+/// Everything that one channel holds of one pair up to a head, for others than its two ends: the
+/// signed word of the home on that head, and the proof that no entry is missing.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PairExtract {
+    /// A signed [`HeadStatement`], with the chain of the home's organisation.
+    pub statement: Attested,
+    /// In the channel's order.
+    pub entries: Vec<Entry>,
+    /// That the head's map holds the digest of these entries under the pair's id, or holds none.
+    pub map_proof: MapProof,
+}
+
 /// The signed answer to a pull: up to when the source may release, counted from when it *sent* the
 /// pull that carried `nonce`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -138,13 +152,13 @@ pub enum ChannelRequest {
     /// Source to home.
     Pull(Pull),
     /// Any municipal node to a source: a deny that a wallet handed in there.
-    Relay(crate::consent::Attested),
+    Relay(Attested),
     /// Source to home: what happened to the home's citizens there.
     Notices(crate::notice::NoticePush),
     /// Recipient to a citizen's home: a signed consent request with its signer's chain.
-    Ask(crate::consent::Attested),
+    Ask(Attested),
     /// Home to recipient: a citizen's signed consent answer with its signer's chain.
-    Answer(crate::consent::Attested),
+    Answer(Attested),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,7 +169,7 @@ pub enum ChannelReply {
     Pulled(PullReply),
     /// To a relayed deny: it is durable at the source, cosigned by its witnesses, and bites. A signed
     /// [`crate::notice::Effect`], with the chain of the source's organisation.
-    Relayed(crate::consent::Attested),
+    Relayed(Attested),
     /// To a relayed deny: it is durable at the source and bites; its witnesses have not answered yet.
     Durable,
     /// To notices: the number of the next one that this home has not got.
@@ -200,7 +214,7 @@ pub struct Pull {
     pub nonce: Nonce,
     pub applied: Position,
     /// Denies handed straight to the source that it has not seen in the channel yet.
-    pub denies: Vec<crate::consent::Attested>,
+    pub denies: Vec<Attested>,
     /// Sequence numbers of entries it could not read or verify.
     pub unreadable: Vec<u64>,
 }

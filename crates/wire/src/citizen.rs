@@ -5,12 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     cbor::Bytes,
+    channel::PairExtract,
     consent::Attested,
     crypto::PublicKey,
     ids::{
         DecisionId, Hash, ItemType, KeyHash, NetworkId, Nonce, OrganisationId, Pair, ServiceId,
         ServiceName, Timestamp,
     },
+    map::MapProof,
     registry::{Message, MessageType},
 };
 
@@ -140,11 +142,28 @@ pub struct WalletQuery {
     pub time: Timestamp,
 }
 
-/// The register of one pair.
+/// The register of one pair, as the home that is asked holds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PairRegister {
+    /// What the channels of the homes before held when the pair came here, the first home's first.
+    pub brought: Vec<PairExtract>,
+    /// What this home's channel holds, with how each entry stands.
     pub entries: Vec<RegisterEntry>,
+    /// As in [`PairExtract`]: the home signs what it shows, and that it shows all.
+    pub statement: Attested,
+    pub map_proof: MapProof,
+}
+
+impl PairRegister {
+    /// What this home's channel holds, for others.
+    pub fn extract(&self) -> PairExtract {
+        PairExtract {
+            statement: self.statement.clone(),
+            entries: self.entries.iter().map(|listed| listed.entry.clone()).collect(),
+            map_proof: self.map_proof.clone(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,6 +204,29 @@ pub struct DecisionReply {
     pub status: InForce,
     /// For a relayed deny: the source's signed [`crate::notice::Effect`], with its chain.
     pub effect: Option<Attested>,
+}
+
+/// A move, handed in at the home left and then at the home moved to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoveSubmission {
+    /// A signed [`crate::consent::Move`].
+    pub moving: Attested,
+    /// At the home moved to: what the channels of all homes before hold of the pair, the first home's
+    /// first. At the home left: nothing.
+    pub history: Vec<PairExtract>,
+}
+
+/// The home's answer to a move that it made durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MoveReply {
+    /// Place of the move-end or move-begin in this home's channel.
+    pub seq: u64,
+    pub status: InForce,
+    /// The home before, where it has not let go yet: until it does, or is off the trust list, the
+    /// begin waits and this home takes denies only.
+    pub waits_for: Option<OrganisationId>,
 }
 
 /// A record a citizen hands in themself, signed by a key of the pair at the source.

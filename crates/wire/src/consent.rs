@@ -1,7 +1,7 @@
 //! What a citizen signs: decisions, the begin and end of keys, and the link attestation a CA signs
 //! for them (`specs/04-consent.md`).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
     cbor::Bytes,
@@ -164,16 +164,22 @@ pub struct Notice {
 #[serde(deny_unknown_fields)]
 pub struct Attested {
     pub object: Bytes,
+    /// At most [`limits::CHAIN`] certificates of at most [`limits::CERTIFICATE`] bytes.
+    #[serde(deserialize_with = "bounded_chain")]
     pub chain: Vec<Bytes>,
 }
 
-impl Attested {
-    /// Whether the chain may be looked at at all: no more certificates, and none larger, than any chain of
-    /// this network has. Where a key is known its chain is not verified, but it is kept and passed on.
-    pub fn is_bounded(&self) -> bool {
-        self.chain.len() <= limits::CHAIN
-            && self.chain.iter().all(|certificate| certificate.len() <= limits::CERTIFICATE)
+/// A chain that cannot hold is not read: whoever knows the key already may never look at it, and would
+/// carry it on.
+fn bounded_chain<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Bytes>, D::Error> {
+    let chain = Vec::<Bytes>::deserialize(deserializer)?;
+    if chain.len() > limits::CHAIN {
+        return Err(de::Error::custom("a chain has at most 4 certificates"));
     }
+    if chain.iter().any(|certificate| certificate.len() > limits::CERTIFICATE) {
+        return Err(de::Error::custom("a certificate has at most 16 KiB"));
+    }
+    Ok(chain)
 }
 
 /// Begins a key of a pair. Approved by an earlier key of the pair (kid: that key), or after fresh

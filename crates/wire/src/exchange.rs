@@ -73,7 +73,7 @@ pub enum ExchangeMessage {
     Receipt(Bytes),
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ExchangeReply {
     /// An SD-JWT VC in its compact serialisation, all disclosures with it.

@@ -8,6 +8,7 @@
 //! - [`envelope`]: `COSE_Sign1` for one signer, `COSE_Sign` for a threshold of them
 //! - the message modules: [`consent`], [`channel`], [`notice`], [`exchange`], [`asking`],
 //!   [`membership`], [`citizen`], [`witness`]
+//! - [`map`]: the proof of what a channel head says of one pair
 //! - [`limits`]: how large anything may be
 
 pub mod asking;
@@ -20,6 +21,7 @@ pub mod envelope;
 pub mod exchange;
 pub mod ids;
 pub mod limits;
+pub mod map;
 pub mod membership;
 pub mod notice;
 pub mod registry;

@@ -23,14 +23,26 @@ pub const REOPENS: usize = 256;
 pub const DENIES: usize = 256;
 /// Most denies one collapse may list.
 pub const COLLAPSED: usize = 1024;
+/// Permits of one pair that are not over, beyond which its home takes no further ones.
+pub const PERMITS: usize = 512;
+/// Bytes of entries from one home to come that wait in a pair until the home before lets go.
+pub const WAITING: usize = 512 * 1024;
+/// Homes to come whose entries may wait in one pair.
+pub const HOMES_TO_COME: usize = 4;
 /// Most certificates in one chain, leaf included, anchor excluded.
 pub const CHAIN: usize = 4;
 /// Largest certificate, in bytes of DER.
 pub const CERTIFICATE: usize = 16 * 1024;
 /// Most channel entries in one push or pull answer.
 pub const ENTRIES: usize = 512;
+/// Largest move handed in with what earlier homes hold of the pair, in bytes: some 4000 entries.
+pub const MOVE_SUBMISSION: usize = 16 * 1024 * 1024;
 /// Most direct denies or reports carried by one pull.
 pub const PULL_ATTACHMENTS: usize = 256;
+/// Bytes of direct denies carried by one pull; the first one goes whatever it weighs.
+pub const PULL_BYTES: usize = FRAME / 2;
+/// Most direct denies looked at for one pull: those of other homes lie among them.
+pub const PULL_LOOKS_AT: usize = 1024;
 /// Most notices in one batch.
 pub const NOTICES: usize = 256;
 /// Longest text of a consent request, in characters.

@@ -3,6 +3,7 @@
 //! a deny waiting; connections are counted, and end when nothing is said on them.
 
 use std::{
+    future::{Ready, ready},
     io,
     net::SocketAddr,
     pin::Pin,
@@ -19,6 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
     serve::Listener,
 };
+use axum_server::accept::Accept;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
@@ -32,7 +34,7 @@ use wire::{
 
 use super::Problem;
 
-/// Largest body of any call, in bytes.
+/// Largest body of any call but a move, in bytes.
 pub const BODY: usize = wire::limits::RECORD + wire::limits::SIGNED_OBJECT * 2;
 /// How long a body may take to come, and an answer to be made.
 const READING: Duration = Duration::from_secs(10);
@@ -41,6 +43,8 @@ const ANSWERING: Duration = Duration::from_secs(30);
 const WAITING: Duration = Duration::from_secs(1);
 /// Bodies being read at once; further calls are turned away.
 const BODIES: usize = 1024;
+/// Moves being read at once, whose bodies are large; further ones are turned away.
+const MOVES: usize = 16;
 /// Denies worked on at once; further ones wait.
 const DENIES: usize = 512;
 /// Other calls worked on at once.
@@ -54,6 +58,7 @@ const IDLE: Duration = Duration::from_secs(60);
 pub struct Lanes {
     network: NetworkId,
     bodies: Semaphore,
+    moves: Semaphore,
     denies: Semaphore,
     others: Semaphore,
 }
@@ -63,6 +68,7 @@ impl Lanes {
         Arc::new(Self {
             network,
             bodies: Semaphore::new(BODIES),
+            moves: Semaphore::new(MOVES),
             denies: Semaphore::new(DENIES),
             others: Semaphore::new(OTHERS),
         })
@@ -92,8 +98,13 @@ pub async fn within(
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let body = {
-        let _reading = lanes.bodies.try_acquire().map_err(|_| busy())?;
-        match timeout(READING, to_bytes(body, BODY)).await {
+        // A register that moves is larger than anything else that comes.
+        let (bodies, limit) = match head.uri.path() {
+            "/wallet/move" => (&lanes.moves, wire::limits::MOVE_SUBMISSION),
+            _ => (&lanes.bodies, BODY),
+        };
+        let _reading = bodies.try_acquire().map_err(|_| busy())?;
+        match timeout(READING, to_bytes(body, limit)).await {
             Ok(Ok(body)) => body,
             Ok(Err(error)) if is_too_long(&error) => {
                 return Err(Problem::too_large("the body is larger than any that this path takes"));
@@ -156,6 +167,32 @@ impl Listener for Bounded {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+}
+
+/// The same under TLS, where further connections are closed.
+#[derive(Clone)]
+pub struct BoundedAcceptor {
+    slots: Arc<Semaphore>,
+}
+
+impl Default for BoundedAcceptor {
+    fn default() -> Self {
+        Self { slots: Arc::new(Semaphore::new(CONNECTIONS)) }
+    }
+}
+
+impl<S> Accept<TcpStream, S> for BoundedAcceptor {
+    type Stream = Held<TcpStream>;
+    type Service = S;
+    type Future = Ready<io::Result<(Self::Stream, S)>>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        let _ = stream.set_nodelay(true);
+        ready(match Arc::clone(&self.slots).try_acquire_owned() {
+            Ok(slot) => Ok((Held::new(stream, IDLE, Some(slot)), service)),
+            Err(_) => Err(io::ErrorKind::ResourceBusy.into()),
+        })
     }
 }
 

@@ -1,7 +1,8 @@
 //! The node's http faces: [`public`] for wallets and auditors, [`provider`] for the organisation's
-//! own systems on the local network, with metrics and health beside it.
+//! own systems on the local network, with metrics, health and a home's officer's desk beside it.
 
 pub mod bounds;
+mod desk;
 pub mod problem;
 pub mod provider;
 pub mod public;

@@ -22,10 +22,11 @@ use wire::{
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
-use super::{Body, Problem};
+use super::{Body, Problem, desk};
 use crate::{
     bundle,
     context::Context,
+    home::Home,
     metrics,
     recipient::{
         Ask, AskError, Outcome, Recipient,
@@ -43,6 +44,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Provider {
     pub context: Arc<Context>,
+    pub home: Option<Arc<Home>>,
     pub source: Option<Arc<Source>>,
     pub recipient: Option<Arc<Recipient>>,
     /// SHA-256 of the API keys that are let in.
@@ -50,14 +52,18 @@ pub struct Provider {
 }
 
 pub fn router(provider: Provider) -> Router {
-    let guarded = Router::new()
+    let serving = Router::new()
         .route("/v1/requests", post(request))
-        .route("/v1/requests/{id}", get(request_outcome))
         .route("/v1/requests/{id}/present-consent", post(present_consent))
-        .route("/v1/requests/{id}/bundle", get(evidence_bundle))
         .route("/v1/consent-requests", post(consent_request))
-        .route("/v1/consent-requests/{id}", get(consent_request_state))
         .route("/v1/records/{organisation}/{service}/{subject}/{item}", put(put_record))
+        .merge(desk::routes())
+        .route_layer(middleware::from_fn_with_state(provider.clone(), require_serving));
+    let guarded = Router::new()
+        .merge(serving)
+        .route("/v1/requests/{id}", get(request_outcome))
+        .route("/v1/requests/{id}/bundle", get(evidence_bundle))
+        .route("/v1/consent-requests/{id}", get(consent_request_state))
         .route("/v1/releases", get(releases))
         .route("/v1/leases", get(leases))
         .route("/v1/log", get(log))
@@ -86,6 +92,15 @@ async fn require_api_key(
     // Hashes are compared, so that timing tells nothing of the keys themselves.
     let known = given.is_some_and(|key| provider.api_keys.contains(&wire::sha256(key.as_bytes())));
     if known { Ok(next.run(request).await) } else { Err(Problem::unauthorized()) }
+}
+
+/// A node that may have forgotten what it promised does nothing new.
+async fn require_serving(
+    State(provider): State<Provider>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    Ok(provider.context.while_serving(next.run(request)).await?)
 }
 
 /// `POST /v1/requests`
@@ -158,7 +173,6 @@ struct Presented {
 }
 
 async fn request(State(provider): State<Provider>, Body(body): Body) -> Result<Response, Problem> {
-    provider.context.serving()?;
     let recipient = recipient(&provider)?;
     let body: RequestBody = serde_json::from_slice(&body).map_err(Problem::malformed)?;
     let ask = Ask {
@@ -183,7 +197,6 @@ async fn present_consent(
     Path(id): Path<String>,
     Body(body): Body,
 ) -> Result<Response, Problem> {
-    provider.context.serving()?;
     let id = id.parse().map_err(Problem::malformed)?;
     let body: PresentConsentBody = serde_json::from_slice(&body).map_err(Problem::malformed)?;
     let present = cbor::from_slice(&body.present_consent).map_err(Problem::malformed)?;
@@ -302,7 +315,6 @@ async fn consent_request(
     State(provider): State<Provider>,
     Body(body): Body,
 ) -> Result<(StatusCode, Json<ConsentStateView>), Problem> {
-    provider.context.serving()?;
     let recipient = recipient(&provider)?;
     let body: ConsentRequestBody = serde_json::from_slice(&body).map_err(Problem::malformed)?;
     let ask = ConsentAsk {
@@ -358,12 +370,13 @@ struct RecordQuery {
     about: Option<String>,
 }
 
-fn read_time(text: &str) -> Result<Timestamp, Problem> {
+pub(super) fn read_time(what: &str, text: &str) -> Result<Timestamp, Problem> {
     if let Ok(ms) = text.parse() {
         return Ok(Timestamp(ms));
     }
     let time: der::DateTime = text.parse().map_err(|_| {
-        Problem::malformed("`about` is neither milliseconds nor like 2026-04-01T09:30:00Z")
+        let fault = "is neither milliseconds nor like 2026-04-01T09:30:00Z";
+        Problem::malformed(format!("`{what}` {fault}"))
     })?;
     Ok(Timestamp(time.unix_duration().as_secs() * 1000))
 }
@@ -374,13 +387,12 @@ async fn put_record(
     query: Result<Query<RecordQuery>, QueryRejection>,
     Body(body): Body,
 ) -> Result<StatusCode, Problem> {
-    provider.context.serving()?;
     source(&provider)?;
     let service = format!("{organisation}/{service}").parse().map_err(Problem::malformed)?;
     let subject = subject.parse().map_err(Problem::malformed)?;
     let item = item.parse().map_err(Problem::malformed)?;
     let Query(query) = query.map_err(|rejection| Problem::malformed(rejection.body_text()))?;
-    let about = query.about.as_deref().map(read_time).transpose()?;
+    let about = query.about.as_deref().map(|about| read_time("about", about)).transpose()?;
     let record = NewRecord { service, subject, item, content: body.to_vec(), about };
     records::put(&provider.context, record).await?;
     Ok(StatusCode::NO_CONTENT)

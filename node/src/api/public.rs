@@ -14,6 +14,7 @@ use axum::{
 use serde::{Serialize, de::DeserializeOwned};
 use wire::{
     Hash, Signed, cbor,
+    citizen::MoveSubmission,
     consent::{Attested, Decision, Verdict},
     limits,
 };
@@ -60,20 +61,6 @@ fn read<T: DeserializeOwned>(body: &Body) -> Result<T, Problem> {
     cbor::from_slice(&body.0).map_err(Problem::malformed)
 }
 
-/// A signed object with a chain that is no longer than one can be.
-fn submission(body: &Body) -> Result<Attested, Problem> {
-    let submission = read::<Attested>(body)?;
-    if submission.is_bounded() {
-        Ok(submission)
-    } else {
-        Err(Problem::malformed(format_args!(
-            "the chain has more than {} certificates, or one of more than {} bytes",
-            limits::CHAIN,
-            limits::CERTIFICATE
-        )))
-    }
-}
-
 pub fn router(public: Public) -> Router {
     let lanes = Lanes::new(*public.context.trust().network());
     let mut wallets = Router::new();
@@ -87,6 +74,10 @@ pub fn router(public: Public) -> Router {
             .route("/wallet/link", post(link))
             .route("/wallet/decision", post(decision))
             .route("/wallet/key", post(key))
+            .route(
+                "/wallet/move",
+                post(move_pair).layer(DefaultBodyLimit::max(limits::MOVE_SUBMISSION)),
+            )
             .route("/wallet/register", post(register))
             .route("/wallet/history", post(history))
             .route("/wallet/requests", post(requests))
@@ -119,8 +110,7 @@ async fn require_serving(
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    public.context.serving()?;
-    Ok(next.run(request).await)
+    Ok(public.context.while_serving(next.run(request)).await?)
 }
 
 async fn health(State(public): State<Public>) -> Result<&'static str, Problem> {
@@ -151,40 +141,45 @@ async fn enrol(State(public): State<Public>, body: Body) -> Result<Cbor, Problem
 }
 
 async fn id_keys(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let keys = home(&public)?.id_keys(submission(&body)?).await?;
+    let keys = home(&public)?.id_keys(read(&body)?).await?;
     Ok(Cbor::of(&keys))
 }
 
 async fn id_end(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let keys = home(&public)?.end_id_key(submission(&body)?).await?;
+    let keys = home(&public)?.end_id_key(read(&body)?).await?;
     Ok(Cbor::of(&keys))
 }
 
 async fn service_key(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let reply = home(&public)?.certify_service_key(submission(&body)?).await?;
+    let reply = home(&public)?.certify_service_key(read(&body)?).await?;
     Ok(Cbor::of(&reply))
 }
 
 async fn link(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let reply = home(&public)?.attest_link(submission(&body)?).await?;
+    let reply = home(&public)?.attest_link(read(&body)?).await?;
     Ok(Cbor::of(&reply))
 }
 
 async fn decision(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let reply = home(&public)?.decide(submission(&body)?).await?;
+    let reply = home(&public)?.decide(read(&body)?).await?;
     Ok(Cbor::of(&reply))
 }
 
 async fn key(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let reply = home(&public)?.change_key(submission(&body)?).await?;
+    let reply = home(&public)?.change_key(read(&body)?).await?;
     Ok(Cbor::of(&crate::wallet_client::KeyReply {
         seq: reply.seq.unwrap_or_default(),
         status: reply.status,
     }))
 }
 
+async fn move_pair(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
+    let reply = home(&public)?.move_pair(read::<MoveSubmission>(&body)?).await?;
+    Ok(Cbor::of(&reply))
+}
+
 async fn register(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let register = home(&public)?.register(submission(&body)?).await?;
+    let register = home(&public)?.register(read(&body)?).await?;
     Ok(Cbor::of(&register))
 }
 
@@ -194,28 +189,28 @@ async fn certificate_status(State(public): State<Public>, body: Body) -> Result<
 }
 
 async fn history(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let history = home(&public)?.history(submission(&body)?).await?;
+    let history = home(&public)?.history(read(&body)?).await?;
     Ok(Cbor::of(&history))
 }
 
 async fn requests(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let waiting = home(&public)?.requests(submission(&body)?).await?;
+    let waiting = home(&public)?.requests(read(&body)?).await?;
     Ok(Cbor::of(&waiting))
 }
 
 async fn answer(State(public): State<Public>, body: Body) -> Result<StatusCode, Problem> {
-    home(&public)?.answer(submission(&body)?).await?;
+    home(&public)?.answer(read(&body)?).await?;
     Ok(StatusCode::OK)
 }
 
 async fn effect(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let effect = home(&public)?.effect(submission(&body)?).await?;
+    let effect = home(&public)?.effect(read(&body)?).await?;
     Ok(Cbor::of(&effect))
 }
 
 /// At a source what is about its services; at a home anything else, to be relayed.
 async fn deny(State(public): State<Public>, body: Body) -> Result<Cbor, Problem> {
-    let submission = submission(&body)?;
+    let submission: Attested = read(&body)?;
     let network = *public.context.trust().network();
     let deny =
         Signed::<Decision>::decode(&submission.object, &network).map_err(Problem::malformed)?;
@@ -232,7 +227,7 @@ async fn deny(State(public): State<Public>, body: Body) -> Result<Cbor, Problem>
 }
 
 async fn record(State(public): State<Public>, body: Body) -> Result<StatusCode, Problem> {
-    records::submit(&public.context, submission(&body)?).await?;
+    records::submit(&public.context, read(&body)?).await?;
     Ok(StatusCode::OK)
 }
 
@@ -243,6 +238,13 @@ impl From<SubmissionError> for Problem {
             SubmissionError::Unknown(what) => Self::not_found(what),
             SubmissionError::NotYet | SubmissionError::NotCosigned => {
                 Self::new(StatusCode::CONFLICT, "not-yet", "Not in force yet").detail(error)
+            }
+            SubmissionError::OtherHome(_) => {
+                Self::new(StatusCode::CONFLICT, "other-home", "Another municipality is home now")
+                    .detail(error)
+            }
+            SubmissionError::Raced => {
+                Self::new(StatusCode::CONFLICT, "raced", "Something else came first").detail(error)
             }
             SubmissionError::Malformed(_)
             | SubmissionError::Admission(consent::AdmissionError::Envelope(_)) => {

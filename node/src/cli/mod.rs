@@ -1,5 +1,6 @@
 //! The command line, one module for each family of commands.
 
+pub mod desk;
 pub mod doctor;
 pub mod init;
 pub mod request;
@@ -46,6 +47,8 @@ enum Command {
     },
     /// A citizen's wallet
     Wallet(wallet::WalletArgs),
+    /// The officer's desk of a home: who acts for a citizen, lost phones, moves
+    Desk(desk::DeskArgs),
 }
 
 impl Cli {
@@ -57,6 +60,7 @@ impl Cli {
             Command::Verify(args) => verify::run(&args),
             Command::Doctor { config } => doctor::run(&config).await,
             Command::Wallet(args) => wallet::run(args).await,
+            Command::Desk(args) => desk::run(args).await,
         }
     }
 }

@@ -9,6 +9,7 @@ mod directory;
 mod history;
 mod json;
 mod keys;
+mod moves;
 mod phones;
 mod present;
 mod reopening;
@@ -24,7 +25,7 @@ use wallet::{Home, Wallet, WalletError};
 use wire::{Nonce, ServiceName, Signed, Signer, Timestamp, Unsigned, membership::Role};
 
 pub use arguments::{
-    AnswerArgs, AnswerWord, DenyArgs, IdCommand, KeyCommand, PermitArgs, PresentArgs,
+    AnswerArgs, AnswerWord, DenyArgs, IdCommand, KeyCommand, MoveArgs, PermitArgs, PresentArgs,
     RecordCommand, WalletArgs, WalletCommand,
 };
 use directory::{KeyName, WalletDirectory};
@@ -34,6 +35,7 @@ use crate::{
     clock::{Clock, SystemClock},
     entropy::{Entropy, SystemEntropy},
     keys::Passphrase,
+    tls::TlsRoots,
     wallet_client::WalletClient,
 };
 
@@ -48,6 +50,7 @@ struct Session<'a> {
     directory: WalletDirectory,
     wallet: Wallet,
     keys: WalletKeys,
+    roots: TlsRoots,
     clock: &'a dyn Clock,
     entropy: &'a dyn Entropy,
 }
@@ -70,11 +73,12 @@ async fn execute(
 ) -> anyhow::Result<Report> {
     let passphrase = args.passphrase_file.as_deref().map(Passphrase::from_file).transpose()?;
     let keys = WalletKeys::new(passphrase);
+    let roots = args.ca_file.map_or(TlsRoots::System, TlsRoots::File);
     if let WalletCommand::Create { home, network, card } = &args.command {
         if !keys.are_encrypted() {
             eprintln!("warning: private keys will lie open; --passphrase-file encrypts them");
         }
-        let client = WalletClient::new(home)?;
+        let client = WalletClient::trusting(home, &roots)?;
         let trust = Trust::open(&client.trust().await?, network, clock.now().wall)
             .context("the home's trust list does not hold")?;
         let home = find_home(&client, &trust, clock.now().wall).await?;
@@ -92,10 +96,12 @@ async fn execute(
         });
     }
     let (directory, wallet) = WalletDirectory::open(&args.dir)?;
-    let mut session = Session { directory, wallet, keys, clock, entropy };
+    let mut session = Session { directory, wallet, keys, roots, clock, entropy };
     match args.command {
         WalletCommand::Create { .. } => unreachable!("handled above"),
-        WalletCommand::Enrol { card } => session.enrol(card.as_deref()).await,
+        WalletCommand::Enrol { card, challenge } => {
+            session.enrol(card.as_deref(), challenge.as_deref()).await
+        }
         WalletCommand::Service { service } => session.certify_service_key(&service).await,
         WalletCommand::Link { source, recipient } => session.fetch_link(&source, &recipient).await,
         WalletCommand::Permit(args) => session.permit(&args).await,
@@ -114,9 +120,10 @@ async fn execute(
         WalletCommand::Requests { service, all } => session.requests(&service, all).await,
         WalletCommand::Answer(args) => session.answer(&args).await,
         WalletCommand::Effect { source, decision } => session.effect(&source, decision).await,
+        WalletCommand::Move(args) => session.move_home(&args).await,
         WalletCommand::Show => session.show(),
         WalletCommand::Record(RecordCommand::Put { source, item, file, url }) => {
-            let client = WalletClient::new(&url)?;
+            let client = session.client(&url)?;
             let content = String::from_utf8(read_file(&file)?).context("a record is UTF-8")?;
             let (nonce, now) = (session.nonce(), session.now());
             let unsigned = session.wallet.record(&source, item.clone(), &content, nonce, now);
@@ -153,8 +160,18 @@ impl Session<'_> {
         Nonce(self.entropy.array())
     }
 
+    /// Where the citizen lives.
     fn home(&self) -> anyhow::Result<WalletClient> {
-        Ok(WalletClient::new(&self.wallet.home().url)?)
+        self.client(&self.wallet.home().url)
+    }
+
+    fn client(&self, url: &str) -> anyhow::Result<WalletClient> {
+        Ok(WalletClient::trusting(url, &self.roots)?)
+    }
+
+    /// Where the register of the pair at a service is.
+    fn home_of(&self, service: &ServiceName) -> anyhow::Result<WalletClient> {
+        Ok(WalletClient::new(&self.wallet.home_of(service).url)?)
     }
 
     fn save(&self) -> anyhow::Result<()> {

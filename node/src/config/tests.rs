@@ -83,6 +83,22 @@ fn values_that_do_not_fit_together_are_refused_by_key() {
         ("log_level = \"info\"", "number_key = \"number.pem\"", "`number_key`: only a home"),
         ("log_level = \"info\"", "public_url = \"https://x.example\"", "goes with `public_listen`"),
         ("log_level = \"info\"", "public_url = \"x.example\"", "`public_url`: must be https"),
+        (
+            "log_level = \"info\"",
+            "public_listen = \"0.0.0.0:80\"\npublic_url = \"https://x.example\"",
+            "`public_listen`: 0.0.0.0:80: plain http stays on this machine",
+        ),
+        (
+            "log_level = \"info\"",
+            "public_tls = { certificate = \"a\", key = \"b\" }",
+            "`public_tls`: goes with `public_listen`",
+        ),
+        (
+            "log_level = \"info\"",
+            "public_listen = \"0.0.0.0:443\"\npublic_url = \"http://x.example\"\n\
+             public_tls = { certificate = \"a\", key = \"b\" }",
+            "`public_url`: must be https:// with `public_tls`",
+        ),
         ("name = \"lunch\"", "name = \"Lunch\"", "`services.name`: `Lunch`"),
         ("name = \"lunch\"", "name = \"7700150000004/lunch\"", "without the organisation"),
         ("title = \"給食アレルギー管理\"", "title = \"\"", "`services.title`"),
@@ -112,6 +128,16 @@ fn a_home_may_hold_the_single_number_key_in_a_file_of_its_own() {
     let text = format!("number_key = \"../number.pem\"\n{MUNICIPALITY}");
     let config = parse(&text).unwrap();
     assert_eq!(config.number_key.unwrap(), Path::new("/etc/mebuku/../number.pem"));
+}
+
+#[test]
+fn the_public_face_speaks_tls_to_everybody_with_files_of_its_own() {
+    let tls = "[public_tls]\ncertificate = \"web/chain.pem\"\nkey = \"/run/web-key.pem\"\n";
+    let text = MUNICIPALITY.replacen("127.0.0.1:8080", "0.0.0.0:443", 1);
+    let config = parse(&format!("{text}\n{tls}")).unwrap();
+    let files = config.public_tls.unwrap();
+    assert_eq!(files.certificate, Path::new("/etc/mebuku/web/chain.pem"));
+    assert_eq!(files.key, Path::new("/run/web-key.pem"));
 }
 
 #[test]

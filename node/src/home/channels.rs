@@ -2,7 +2,7 @@
 //! answered with a lease.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -10,15 +10,15 @@ use std::{
 };
 
 use consent::{
-    Pusher, Run,
+    Pusher,
     admission::ReadDecision,
-    home::{HomeChannel, HomeError},
-    store::HomeStore,
+    home::{Batch, HomeChannel, HomeError},
+    store::HomeEntries,
 };
 use tokio::sync::Notify;
 use trust::member::Member;
 use wire::{
-    Bytes, NetworkId,
+    Bytes, NetworkId, ServiceId,
     channel::{
         ChannelId, ChannelRefusal, ChannelReply, ChannelRequest, Grant, Position, Pull, PullReply,
         Push,
@@ -27,22 +27,23 @@ use wire::{
     limits,
 };
 
+use super::{Home, register::log_accepted};
 use crate::{
-    channel_store::{HomeChannelStore, channel_key, store_fault, subject_key},
+    channel_store::{HomeChannelEntries, HomeChannelStore, channel_key, store_fault},
     context::{Context, Fault},
     evidence_log,
     net::Protocol,
-    store::{Column, Scan, Transaction, TypedRead},
+    store::{Column, Read, Scan, TypedRead},
 };
 
 /// Loads a channel, new if it was never used.
 pub fn load_channel(
-    tx: &Transaction<'_>,
+    read: &(impl Read + ?Sized),
     network: &NetworkId,
     channel: &ChannelId,
 ) -> Result<HomeChannel, consent::StoreFault> {
     let stored: Option<HomeChannel> =
-        tx.read(Column::HomeChannels, &channel_key(channel)).map_err(store_fault)?;
+        read.read(Column::HomeChannels, &channel_key(channel)).map_err(store_fault)?;
     Ok(stored.unwrap_or_else(|| HomeChannel::new(network, channel.clone())))
 }
 
@@ -52,7 +53,7 @@ pub struct Outboxes {
     channels: Mutex<HashMap<ChannelId, Arc<Outbox>>>,
     /// The leaf of this node's log that witnesses must have cosigned before a lease is granted: the
     /// last record of a longest grant, or all that was there at the start.
-    grants: OnceLock<AtomicU64>,
+    longest_grant: OnceLock<AtomicU64>,
 }
 
 struct Outbox {
@@ -68,23 +69,23 @@ impl Outbox {
 
 impl Outboxes {
     pub fn new(context: Arc<Context>) -> Arc<Self> {
-        Arc::new(Self { context, channels: Mutex::new(HashMap::new()), grants: OnceLock::new() })
+        let (channels, longest_grant) = (Mutex::new(HashMap::new()), OnceLock::new());
+        Arc::new(Self { context, channels, longest_grant })
+    }
+
+    /// The leaf that tells of the longest lease that may be out: all that is there, at first.
+    fn longest_grant(&self) -> Result<&AtomicU64, Fault> {
+        if let Some(leaf) = self.longest_grant.get() {
+            return Ok(leaf);
+        }
+        let all = self.context.covering(None)?;
+        Ok(self.longest_grant.get_or_init(|| AtomicU64::new(all)))
     }
 
     /// Whether the witnesses know of the longest lease that may be out; waits for them a moment.
-    /// `record` is the leaf that tells of it, if it was just written.
-    async fn grants_are_known(&self, record: Option<u64>) -> Result<bool, Fault> {
-        let known = match self.grants.get() {
-            Some(known) => known,
-            None => {
-                let all = self.context.covering(None)?;
-                self.grants.get_or_init(|| AtomicU64::new(all))
-            }
-        };
-        if let Some(record) = record {
-            known.fetch_max(record, Ordering::Relaxed);
-        }
-        Ok(self.context.cosigned(known.load(Ordering::Relaxed)).await)
+    async fn grants_are_known(&self) -> Result<bool, Fault> {
+        let leaf = self.longest_grant()?.load(Ordering::SeqCst);
+        Ok(self.context.cosigned(leaf).await)
     }
 
     /// Takes up the channels that still owed something when the node stopped.
@@ -123,8 +124,8 @@ impl Outboxes {
             let pushed = self.push_once(&channel).await;
             let now = self.context.now();
             match pushed {
-                Ok(more) => outbox.pusher().acknowledged(more, now),
-                Err(Fault::Stopping) => return,
+                Ok((newly, more)) => outbox.pusher().acknowledged(newly, more, now),
+                Err(Fault::Stopping | Fault::NotServing(_)) => return,
                 Err(fault) => {
                     tracing::debug!(source = %channel.source, %fault, "push failed, trying again");
                     self.context.metrics.push_failures.inc();
@@ -134,21 +135,15 @@ impl Outboxes {
         }
     }
 
-    /// Sends one batch. Says whether more may be owed.
-    async fn push_once(&self, channel: &ChannelId) -> Result<bool, Fault> {
+    /// Sends one batch. Says how many entries are newly acknowledged, and whether more are owed.
+    async fn push_once(&self, channel: &ChannelId) -> Result<(u64, bool), Fault> {
         let context = &self.context;
         let network = *context.live_trust()?.network();
-        let id = channel.clone();
-        let batch = context
-            .commit(move |tx| {
-                let home = load_channel(tx, &network, &id)?;
-                let store = HomeChannelStore { tx, channel: id };
-                let start = acknowledged_position(&home, &store, &network)?;
-                home.batch_after(&store, &start)
-            })
-            .await?;
+        // What is owed is durable, and only this task says that it was taken: no turn at the commit
+        // point, where a batch may just be syncing.
+        let batch = owed(&*context.committer.read(), &network, channel);
         let batch = match batch {
-            Ok(batch) if batch.entries.is_empty() => return Ok(false),
+            Ok(batch) if batch.entries.is_empty() => return Ok((0, false)),
             Ok(batch) => batch,
             Err(HomeError::Store(fault)) => return Err(fault.into()),
             Err(_) => return Err(Fault::Protocol),
@@ -161,8 +156,12 @@ impl Outboxes {
         self.acknowledged(channel, applied).await
     }
 
-    /// Notes how far the source is. Says whether more is owed.
-    async fn acknowledged(&self, channel: &ChannelId, applied: Position) -> Result<bool, Fault> {
+    /// Notes how far the source is.
+    async fn acknowledged(
+        &self,
+        channel: &ChannelId,
+        applied: Position,
+    ) -> Result<(u64, bool), Fault> {
         let context = &self.context;
         let network = *context.trust().network();
         let id = channel.clone();
@@ -171,12 +170,12 @@ impl Outboxes {
                 let mut home = load_channel(tx, &network, &id)?;
                 let now = tx.now();
                 let mut store = HomeChannelStore { tx, channel: id };
-                home.acknowledge(&mut store, &applied, now)?;
-                Ok::<_, HomeError>(home.acknowledged() < home.head().position.length)
+                let newly = home.acknowledge(&mut store, &applied, now)?;
+                Ok::<_, HomeError>((newly, home.acknowledged() < home.head().position.length))
             })
             .await?;
         match done {
-            Ok(more) => Ok(more),
+            Ok(done) => Ok(done),
             Err(HomeError::Store(fault)) => Err(fault.into()),
             Err(error) => {
                 tracing::error!(source = %channel.source, %error, "the source's history differs from ours");
@@ -186,149 +185,160 @@ impl Outboxes {
     }
 }
 
-/// The position that the source last acknowledged.
-fn acknowledged_position(
-    home: &HomeChannel,
-    store: &HomeChannelStore<'_, '_>,
+/// The next batch after what the source last acknowledged.
+fn owed(
+    read: &(impl Read + ?Sized),
     network: &NetworkId,
-) -> Result<Position, HomeError> {
-    match home.acknowledged().checked_sub(1) {
-        None => Ok(Position::start(network, home.id())),
-        Some(last) => match store.entry(last)? {
-            Some(row) => Ok(row.head.position),
-            None => Err(consent::StoreFault(format!("entry {last} is missing")).into()),
-        },
-    }
-}
-
-/// Answers a pull: the denies it brings are accepted first; what the grant changes is durable before
-/// it is signed.
-pub async fn answer_pull(
-    context: &Arc<Context>,
-    pusher: &Arc<Outboxes>,
-    (lease_ms, run): (u64, Run),
-    from: &Member,
-    pull: Pull,
-) -> ChannelReply {
-    if pull.channel.home != context.organisation {
-        return ChannelReply::Refused(ChannelRefusal::NotMine);
-    }
-    if !from.owns(&pull.channel.source) {
-        return ChannelReply::Refused(ChannelRefusal::NotYours);
-    }
-    if pull.denies.len() > limits::PULL_ATTACHMENTS
-        || pull.unreadable.len() > limits::PULL_ATTACHMENTS
-    {
-        return ChannelReply::Refused(ChannelRefusal::Malformed);
-    }
-    match grant(context, pusher, (lease_ms, run), pull).await {
-        Ok(reply) => reply,
-        Err(fault) => {
-            tracing::warn!(source = %from.organisation, %fault, "a pull could not be answered");
-            ChannelReply::Refused(ChannelRefusal::Unavailable)
-        }
-    }
-}
-
-async fn grant(
-    context: &Arc<Context>,
-    pusher: &Arc<Outboxes>,
-    (lease_ms, run): (u64, Run),
-    pull: Pull,
-) -> Result<ChannelReply, Fault> {
-    let trust = context.live_trust()?;
-    for deny in &pull.denies {
-        if let Err(refused) = take_deny(context, &trust, run, &pull.channel, deny).await? {
-            // The source holds it as a deny all the same; nothing is opened by our not taking it.
-            tracing::warn!(source = %pull.channel.source, %refused, "a deny from a source was not taken");
-        }
-    }
-    if !pull.unreadable.is_empty() {
-        let count = pull.unreadable.len();
-        tracing::warn!(source = %pull.channel.source, count, "the source could not read entries");
-    }
-    let network = *trust.network();
-    let Pull { channel, nonce, .. } = pull.clone();
-    let id = channel.clone();
-    // At the commit point, though most pulls write nothing: there it sees every entry whose
-    // acceptance began before it. A snapshot could miss one that is just being synced.
-    let terms = context
-        .commit(move |tx| {
-            let mut home = load_channel(tx, &network, &id)?;
-            let now = tx.now();
-            let mut store = HomeChannelStore { tx: &mut *tx, channel: id };
-            let terms = home.grant(&mut store, &pull, lease_ms, &run, now)?;
-            let record = terms.longest_grant_ms.map(|longest_ms| {
-                tx.hurry_checkpoint();
-                tx.log(&evidence_log::longest_grant(home.id(), longest_ms, now.wall))
-            });
-            Ok((terms, record))
-        })
-        .await?;
-    let terms = match terms {
-        Ok((terms, record)) => {
-            // A home put back to before this would not know of the lease, and call entries lapsed while
-            // it lives: no grant leaves before the witnesses know of the longest.
-            if !pusher.grants_are_known(record).await? {
-                return Ok(ChannelReply::Refused(ChannelRefusal::Unavailable));
-            }
-            terms
-        }
-        Err(HomeError::Store(fault)) => return Err(fault.into()),
-        Err(error) => {
-            tracing::error!(source = %channel.source, %error, "the source's history differs from ours");
-            return Ok(ChannelReply::Refused(ChannelRefusal::Forked));
-        }
-    };
-    let time = context.now().wall;
-    let grant = Grant {
-        channel: channel.clone(),
-        nonce,
-        head: terms.head,
-        granted_ms: terms.granted_ms,
-        time,
-    };
-    let grant = Bytes(context.sign(grant).await?.bytes().to_vec());
-    let statement = context.state_head(&channel, terms.batch.head).await?;
-    context.metrics.leases_granted.inc();
-    pusher.wake(&channel);
-    Ok(ChannelReply::Pulled(PullReply { grant, entries: terms.batch.entries, statement }))
-}
-
-/// Accepts a deny that a source brought along.
-async fn take_deny(
-    context: &Arc<Context>,
-    trust: &Arc<trust::Trust>,
-    run: Run,
     channel: &ChannelId,
-    deny: &Attested,
-) -> Result<Result<(), String>, Fault> {
-    let read = match ReadDecision::read(deny, trust.network()) {
-        Ok(read) if read.claimed_pair().source == channel.source => read,
-        Ok(_) => return Ok(Err("it is about another source".to_owned())),
-        Err(error) => return Ok(Err(error.to_string())),
+) -> Result<Batch, HomeError> {
+    let home = load_channel(read, network, channel)?;
+    let entries = HomeChannelEntries { read, channel: channel.clone() };
+    let acknowledged = match home.acknowledged().checked_sub(1) {
+        None => Position::start(network, channel),
+        Some(last) => match entries.entry(last)? {
+            Some(row) => row.head.position,
+            None => return Err(consent::StoreFault(format!("entry {last} is missing")).into()),
+        },
     };
-    let pair = {
-        let key = subject_key(channel, &read.claimed_pair().subject);
-        context.committer.read().read(Column::HomePairs, &key)?.unwrap_or_default()
-    };
-    let admitted = match read.admit(&pair, trust, context.now().wall) {
-        Ok(admitted) if admitted.is_deny() => admitted,
-        Ok(_) => return Ok(Err("it is no deny".to_owned())),
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    let (network, id) = (*trust.network(), channel.clone());
-    let accepted = context
-        .commit(move |tx| {
-            let mut home = load_channel(tx, &network, &id)?;
-            let now = tx.now();
-            let mut store = HomeChannelStore { tx, channel: id.clone() };
-            let accepted = home.accept_decision(&mut store, &admitted, &run, now)?;
-            if !accepted.known {
-                tx.log(&evidence_log::accepted(&id, &accepted.entry, now.wall));
+    home.batch_after(&entries, &acknowledged)
+}
+
+impl Home {
+    /// Answers a pull: the denies it brings are accepted first; what the grant changes is durable before
+    /// it is signed.
+    pub async fn answer_pull(&self, from: &Member, mut pull: Pull) -> ChannelReply {
+        if pull.channel.home != self.context.organisation {
+            return ChannelReply::Refused(ChannelRefusal::NotMine);
+        }
+        if !from.owns(&pull.channel.source) {
+            return ChannelReply::Refused(ChannelRefusal::NotYours);
+        }
+        if pull.denies.len() > limits::PULL_ATTACHMENTS
+            || pull.unreadable.len() > limits::PULL_ATTACHMENTS
+        {
+            return ChannelReply::Refused(ChannelRefusal::Malformed);
+        }
+        // Those that are not looked at are not refused: they hold at the source, and come again.
+        let now = self.context.now().mono_ms;
+        pull.denies.retain(|_| self.pulled_denies.allows(&from.organisation, now));
+        match self.take_and_grant(pull).await {
+            Ok(reply) => reply,
+            Err(fault) => {
+                tracing::warn!(source = %from.organisation, %fault, "a pull could not be answered");
+                ChannelReply::Refused(ChannelRefusal::Unavailable)
             }
-            Ok::<_, HomeError>(())
-        })
-        .await?;
-    Ok(accepted.map_err(|error| error.to_string()))
+        }
+    }
+
+    async fn take_and_grant(&self, pull: Pull) -> Result<ChannelReply, Fault> {
+        let trust = self.context.live_trust()?;
+        let mut taken = BTreeSet::new();
+        for deny in &pull.denies {
+            match self.take_deny(&trust, &pull.channel, deny).await? {
+                Ok(subject) => {
+                    taken.insert(subject);
+                }
+                // The source holds it as a deny all the same; nothing is opened by our not taking it.
+                Err(refused) => {
+                    tracing::warn!(source = %pull.channel.source, %refused, "a deny from a source was not taken");
+                }
+            }
+        }
+        for subject in taken {
+            self.collapse_or_warn(&pull.channel, &subject).await;
+        }
+        if !pull.unreadable.is_empty() {
+            let count = pull.unreadable.len();
+            tracing::warn!(source = %pull.channel.source, count, "the source could not read entries");
+        }
+        self.grant(*trust.network(), pull).await
+    }
+
+    async fn grant(&self, network: NetworkId, pull: Pull) -> Result<ChannelReply, Fault> {
+        let (context, outboxes) = (&self.context, Arc::clone(&self.pusher));
+        let Pull { channel, nonce, .. } = pull.clone();
+        let (id, lease_ms, run) = (channel.clone(), self.lease_ms, self.run);
+        outboxes.longest_grant()?;
+        // At the commit point, though most pulls write nothing: there it sees every entry whose
+        // acceptance began before it. A snapshot could miss one that is just being synced.
+        let terms = context
+            .commit(move |tx| {
+                let mut home = load_channel(tx, &network, &id)?;
+                let now = tx.now();
+                let mut store = HomeChannelStore { tx: &mut *tx, channel: id };
+                let terms = home.grant(&mut store, &pull, lease_ms, &run, now)?;
+                if let Some(longest_ms) = terms.longest_grant_ms {
+                    tx.hurry_checkpoint();
+                    let leaf =
+                        tx.log(&evidence_log::longest_grant(home.id(), longest_ms, now.wall));
+                    // Here, so that no other pull of this very batch is answered before.
+                    if let Some(longest) = outboxes.longest_grant.get() {
+                        longest.fetch_max(leaf, Ordering::SeqCst);
+                    }
+                }
+                Ok(terms)
+            })
+            .await?;
+        let terms = match terms {
+            Ok(terms) => terms,
+            Err(HomeError::Store(fault)) => return Err(fault.into()),
+            Err(error) => {
+                tracing::error!(source = %channel.source, %error, "the source's history differs from ours");
+                return Ok(ChannelReply::Refused(ChannelRefusal::Forked));
+            }
+        };
+        // A home put back to before this would not know of the lease, and call entries lapsed while it
+        // lives: no grant leaves before the witnesses know of the longest.
+        if !self.pusher.grants_are_known().await? {
+            return Ok(ChannelReply::Refused(ChannelRefusal::Unavailable));
+        }
+        let grant = Grant {
+            channel: channel.clone(),
+            nonce,
+            head: terms.head,
+            granted_ms: terms.granted_ms,
+            time: context.now().wall,
+        };
+        let grant = Bytes(context.sign(grant).await?.bytes().to_vec());
+        let statement = context.state_head(&channel, terms.batch.head).await?;
+        context.metrics.leases_granted.inc();
+        self.pusher.wake(&channel);
+        Ok(ChannelReply::Pulled(PullReply { grant, entries: terms.batch.entries, statement }))
+    }
+
+    /// Accepts a deny that a source brought along; gives whose it is.
+    async fn take_deny(
+        &self,
+        trust: &trust::Trust,
+        channel: &ChannelId,
+        deny: &Attested,
+    ) -> Result<Result<ServiceId, String>, Fault> {
+        let read = match ReadDecision::read(deny, trust.network()) {
+            Ok(read) if read.claimed_pair().source == channel.source => read,
+            Ok(_) => return Ok(Err("it is about another source".to_owned())),
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let subject = read.claimed_pair().subject;
+        let pair = self.pair_state(channel, &subject)?;
+        let admitted = match read.admit(&pair, trust, self.context.now().wall) {
+            Ok(admitted) if admitted.is_deny() => admitted,
+            Ok(_) => return Ok(Err("it is no deny".to_owned())),
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let (network, id, run) = (*trust.network(), channel.clone(), self.run);
+        let accepted = self
+            .context
+            .commit(move |tx| {
+                let mut home = load_channel(tx, &network, &id)?;
+                let now = tx.now();
+                let mut store = HomeChannelStore { tx, channel: id.clone() };
+                let accepted = home.accept_decision(&mut store, &admitted, &run, now)?;
+                if !accepted.known {
+                    log_accepted(store.tx, &id, &accepted.entry);
+                }
+                Ok::<_, HomeError>(())
+            })
+            .await?;
+        Ok(accepted.map(|()| subject).map_err(|error| error.to_string()))
+    }
 }

@@ -1,6 +1,6 @@
 //! 発効証明: the home's signed word that a decision is in force, and how it knows.
 
-use consent::{HomeEntry, PairThread, access::Access};
+use consent::{HomeEntry, access::Access};
 use wire::{
     DecisionId, KeyHash, NetworkId, Signed, cbor,
     channel::EntryKind,
@@ -10,11 +10,7 @@ use wire::{
 };
 
 use super::{Home, register::SubmissionError};
-use crate::{
-    channel_store::{entry_key, subject_key},
-    context::Fault,
-    store::{Column, TypedRead},
-};
+use crate::{channel_store::home_rows, context::Fault};
 
 const UNREADABLE: &str = "the source could not read it: it permits nothing, and has no receipt";
 
@@ -28,24 +24,9 @@ impl Home {
         let access = self.check_access(&asked, Access::Register);
         let (key, EffectQuery { pair, decision, .. }) = (asked.key, asked.message);
         let channel = self.channel(&pair);
-        let row = {
-            let read = self.context.committer.read();
-            let thread: PairThread = read
-                .read(Column::HomeThreads, &subject_key(&channel, &pair.subject))
-                .map_err(Fault::from)?
-                .unwrap_or_default();
-            let mut found = None;
-            for seq in thread.seqs.into_iter().rev() {
-                let row: Option<HomeEntry> = read
-                    .read(Column::HomeEntries, &entry_key(&channel, seq))
-                    .map_err(Fault::from)?;
-                if let Some(row) = row.filter(|row| is_it(row, &decision)) {
-                    found = Some(row);
-                    break;
-                }
-            }
-            found
-        };
+        let rows = home_rows(&*self.context.committer.read(), &channel, &pair.subject);
+        let mut rows = rows.map_err(Fault::from)?.into_iter().rev();
+        let row = rows.find(|row| is_it(row, &decision));
         if !row.as_ref().is_some_and(|row| is_deny_by(row, &key, trust.network())) {
             access?;
         }

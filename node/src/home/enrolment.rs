@@ -5,6 +5,7 @@
 //! store, sealed, and none goes into a log or an error.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -31,9 +32,15 @@ const SERVICE_VALIDITY_MS: u64 = 2 * 365 * 24 * 3600 * 1000;
 /// Certificates begin a little before they are issued, for phones whose clock is slow.
 const BACKDATE_MS: u64 = 5 * 60 * 1000;
 
+/// From this age on a citizen signs for themself: J-LIS issues signing certificates to younger ones in
+/// exceptions only, and somebody else holds the card then.
+const SIGNS_FROM_AGE: u16 = 15;
+
 /// What a home needs to enrol citizens.
 pub struct Desk {
     registrar: Mutex<Registrar>,
+    /// Challenges that an officer opened for who acts for a citizen, by their expiry.
+    represented: Mutex<BTreeMap<Nonce, Timestamp>>,
     roots: JpkiRoots,
     /// Where the latest revocation list of J-LIS lies; something outside keeps it fresh.
     crl_file: PathBuf,
@@ -66,6 +73,7 @@ impl Desk {
     pub fn new(parts: DeskParts) -> Self {
         Self {
             registrar: Mutex::new(parts.registrar),
+            represented: Mutex::new(BTreeMap::new()),
             roots: parts.roots,
             crl_file: parts.crl_file,
             crl_max_age_ms: parts.crl_max_age_ms,
@@ -84,6 +92,16 @@ impl Desk {
 
     fn registrar(&self) -> std::sync::MutexGuard<'_, Registrar> {
         self.registrar.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn represented(&self) -> std::sync::MutexGuard<'_, BTreeMap<Nonce, Timestamp>> {
+        self.represented.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Seals what an officer saw or proofing must keep, for the place where it will lie.
+    pub(super) fn seal(&self, place: &[u8], plain: &[u8]) -> Result<Bytes, Fault> {
+        let sealed = self.sealing.seal(place, plain);
+        Ok(Bytes(sealed.map_err(|error| Fault::Sign(wire::SignError(error.to_string())))?))
     }
 
     /// The chain to hand out with a leaf: the anchor is on the trust list.
@@ -115,6 +133,8 @@ pub enum EnrolmentRefused {
     UnknownPhone,
     #[error("an ID key is not ended by itself: sign with another phone's")]
     EndsItself,
+    #[error("a phone of who acts for a citizen ends none of the citizen's own")]
+    NotTheirs,
     #[error("the request's time differs from ours by more than 5 minutes")]
     OutOfTime,
     #[error("no member of the network offers this service")]
@@ -131,6 +151,10 @@ pub enum EnrolmentRefused {
 pub struct EnrolledKey {
     pub certificate: Bytes,
     pub proofed_at: Timestamp,
+    /// Whether somebody else holds the phone for the citizen. Rows from before there was such do not
+    /// say it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub represented: bool,
 }
 
 impl Home {
@@ -142,6 +166,18 @@ impl Home {
         let nonce = Nonce(self.context.entropy.array());
         let now = self.context.now().wall;
         self.desk()?.registrar().open_challenge(nonce, now).map_err(EnrolmentRefused::Busy)
+    }
+
+    /// Opens a challenge for the phone of who acts for the citizen whose card answers it: proofing
+    /// begins no key of that phone, the officer does.
+    pub(super) fn challenge_for_another(&self) -> Result<Challenge, EnrolmentRefused> {
+        let challenge = self.challenge()?;
+        let now = self.context.now().wall;
+        let mut represented = self.desk()?.represented();
+        // The registrar bounds how many challenges are open.
+        represented.retain(|_, expires| now < *expires);
+        represented.insert(challenge.nonce, challenge.expires);
+        Ok(challenge)
     }
 
     /// Checks card and challenge, computes the number and issues the ID certificate.
@@ -165,19 +201,22 @@ impl Home {
             )
             .map_err(EnrolmentRefused::Issuing)?;
             let key = citizen.id_key().key_hash();
-            let evidence = desk
-                .sealing
-                .seal(&key.0, citizen.enrolment().bytes())
-                .map_err(|error| Fault::Sign(wire::SignError(error.to_string())))?;
-            Ok::<_, EnrolmentRefused>((certificate, key, evidence, y))
+            let evidence = desk.seal(&key.0, citizen.enrolment().bytes())?;
+            let challenge = &citizen.enrolment().message().challenge;
+            // Whoever holds a child's card is not the child.
+            let represented = desk.represented().remove(&challenge.nonce).is_some()
+                || now < citizen.attributes().birth_date.turns(SIGNS_FROM_AGE);
+            Ok::<_, EnrolmentRefused>((certificate, key, evidence, y, represented))
         });
-        let (certificate, key, evidence, y) = match issued.await.map_err(|_| Fault::Failed)? {
-            Ok(issued) => issued,
-            Err(refused) => return self.refuse_enrolment(refused).await,
-        };
+        let (certificate, key, evidence, y, represented) =
+            match issued.await.map_err(|_| Fault::Failed)? {
+                Ok(issued) => issued,
+                Err(refused) => return self.refuse_enrolment(refused).await,
+            };
         let row = EnrolledKey {
             certificate: Bytes(certificate.clone()),
             proofed_at: self.context.now().wall,
+            represented,
         };
         let issuer = self.desk()?.ca_certificate.clone();
         let number = y.number().to_string();
@@ -185,7 +224,7 @@ impl Home {
             let now = tx.wall();
             tx.write(Column::Citizens, key.0, &row);
             phones::note_enrolled(tx, &number, key);
-            tx.write(Column::Proofing, key.0, &Bytes(evidence));
+            tx.write(Column::Proofing, key.0, &evidence);
             let kind = CertificateKind::Id;
             tx.log(&evidence_log::certificate_issued(kind, &row.certificate, &issuer, now));
             status::note_issued(tx, &row.certificate);
@@ -239,7 +278,7 @@ impl Home {
         let (pair, key) = (checked.pair().clone(), *checked.key());
         self.keep_service_key(&certificate, &pair, &key, id_key).await?;
         let chain = self.desk()?.chain(certificate);
-        let fresh = now.ms_since(enrolled.proofed_at) < desk_fresh_ms;
+        let fresh = !enrolled.represented && now.ms_since(enrolled.proofed_at) < desk_fresh_ms;
         let begun = match fresh {
             true => self.begin_fresh_key(&pair, &key, &chain, id_key).await?,
             false => self.stands(&pair, &key.key_hash())?,
@@ -284,7 +323,7 @@ impl Home {
         let row = Bytes(certificate.to_vec());
         let issuer = self.desk()?.ca_certificate.clone();
         let at = phones::key_phone(pair, &key.key_hash());
-        let phone = self.desk()?.seal_phone(&at, &id_key)?;
+        let phone = self.desk()?.seal(&at, &id_key.0)?;
         let committed = self.context.commit(move |tx| {
             // It may have been ended while the certificate was being made: then none leaves.
             phones::check_stands(tx, &id_key)?;
@@ -362,12 +401,6 @@ impl Home {
 
 impl Desk {
     /// For [`Column::KeyPhones`]: whose phone it was, opened again only when a key ends.
-    fn seal_phone(&self, place: &[u8], id_key: &KeyHash) -> Result<Bytes, Fault> {
-        let sealed = self.sealing.seal(place, &id_key.0);
-        let sealed = sealed.map_err(|error| Fault::Sign(wire::SignError(error.to_string())))?;
-        Ok(Bytes(sealed))
-    }
-
     pub(super) fn open_phone(&self, place: &[u8], sealed: &[u8]) -> Option<KeyHash> {
         let opened = self.sealing.open(place, sealed).ok()?;
         Some(KeyHash(opened[..].try_into().ok()?))

@@ -3,8 +3,10 @@
 
 pub mod asking;
 pub mod channels;
+pub mod desk;
 mod effect;
 pub mod enrolment;
+pub mod moves;
 pub mod notices;
 mod phones;
 pub mod query;
@@ -14,11 +16,7 @@ pub mod status;
 use std::sync::Arc;
 
 use consent::Run;
-use trust::member::Member;
-use wire::{
-    Nonce, OrganisationId,
-    channel::{ChannelReply, Pull},
-};
+use wire::{Nonce, OrganisationId};
 
 use asking::AnswersOwed;
 
@@ -62,13 +60,5 @@ impl Home {
     pub fn start(&self) -> Result<(), crate::context::Fault> {
         asking::resume(&self.answers, &self.context)?;
         self.pusher.resume()
-    }
-
-    pub async fn answer_pull(&self, from: &Member, mut pull: Pull) -> ChannelReply {
-        // Those that are not looked at are not refused: they hold at the source, and come again.
-        let now = self.context.now().mono_ms;
-        pull.denies.retain(|_| self.pulled_denies.allows(&from.organisation, now));
-        let terms = (self.lease_ms, self.run);
-        channels::answer_pull(&self.context, &self.pusher, terms, from, pull).await
     }
 }

@@ -96,8 +96,13 @@ impl Home {
                 for notice in notices {
                     let pair: Option<PairState> =
                         tx.read(Column::HomePairs, &subject_key(&channel, &notice.subject))?;
-                    // Of people whose home this is not, nothing is kept.
-                    if pair.is_some_and(|pair| pair.home.as_ref() == Some(&channel.home)) {
+                    // Of people whose home this is not and never was, nothing is kept. Of one who moved,
+                    // what happened before the source heard of it comes late.
+                    let theirs = |pair: PairState| {
+                        pair.home.as_ref() == Some(&channel.home)
+                            || pair.former_homes.contains(&channel.home)
+                    };
+                    if pair.is_some_and(theirs) {
                         let key = subject_key(&channel, &notice.subject).u64(notice.seq);
                         tx.write(Column::Notices, key, &StoredNotice { notice, batch: first });
                     }

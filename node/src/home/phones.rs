@@ -43,7 +43,7 @@ impl Home {
             return Err(EnrolmentRefused::EndsItself);
         }
         let ended = self.context.commit(move |tx| {
-            check_stands(tx, &signer)?;
+            let by_other = check_stands(tx, &signer)?.represented;
             let place = phone_key(&number, &lost);
             let row: Option<EnrolledIdKey> =
                 tx.read(Column::NumberPhones, &place).map_err(refused)?;
@@ -53,6 +53,10 @@ impl Home {
             let (Some(mut row), Some(enrolled)) = (row, enrolled) else {
                 return Err(EnrolmentRefused::UnknownPhone);
             };
+            // Who acts for a citizen does not shut the citizen out.
+            if by_other && !enrolled.represented {
+                return Err(EnrolmentRefused::NotTheirs);
+            }
             if row.ended.is_none() {
                 let now = tx.wall();
                 row.ended = Some(now);

@@ -2,23 +2,23 @@
 
 use consent::{
     AdmissionError, AdmittedCollapse, AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, HomeEntry,
-    PairState, PairThread, Run,
+    PairState, Run,
     access::{Access, NoAccess},
     admission::ReadDecision,
     home::{Accepted, HomeChannel, HomeError, collapse_due, in_force, in_force_for},
 };
 use wire::{
-    Now, ServiceId, Signed,
-    channel::{ChannelId, ChannelReply, ChannelRequest},
+    Now, OrganisationId, ServiceId, Signed,
+    channel::{ChannelId, ChannelReply, ChannelRequest, HeadStatement},
     citizen::{DecisionReply, InForce, PairRegister, RegisterEntry, WalletQuery},
     consent::{Attested, Collapse, KeyBegin, KeyEnd},
     ids::Pair,
     registry::MessageType,
 };
 
-use super::{Home, channels::load_channel, phones, status};
+use super::{Home, channels::load_channel, moves, phones, status};
 use crate::{
-    channel_store::{HomeChannelStore, channel_key, entry_key, subject_key},
+    channel_store::{HomeChannelStore, StoredMap, channel_key, entry_key, home_rows, subject_key},
     context::Fault,
     evidence_log,
     net::Protocol,
@@ -36,6 +36,10 @@ pub enum SubmissionError {
     Admission(#[from] AdmissionError),
     #[error("{0}")]
     Standing(String),
+    #[error("the pair's home is {0}, which takes its permits and keys")]
+    OtherHome(OrganisationId),
+    #[error("something else was handed in for the pair at the same time; hand this in again")]
+    Raced,
     #[error("{0}")]
     Malformed(&'static str),
     #[error("the request's time differs from ours by more than 5 minutes")]
@@ -54,15 +58,9 @@ pub enum SubmissionError {
     Fault(#[from] Fault),
 }
 
-/// What was accepted, and where the evidence log says so; `None` if that was before.
-pub(super) struct Placed {
-    pub(super) accepted: Accepted,
-    log_index: Option<u64>,
-}
-
 /// Where at the commit point something is taken up.
 #[derive(Clone, Copy)]
-enum Turn {
+pub(super) enum Turn {
     /// Ahead of all that waits there: denies.
     First,
     InOrder,
@@ -72,6 +70,7 @@ impl From<HomeError> for SubmissionError {
     fn from(error: HomeError) -> Self {
         match error {
             HomeError::Store(fault) => Self::Fault(fault.into()),
+            HomeError::OtherHome(home) => Self::OtherHome(home),
             error => Self::Standing(error.to_string()),
         }
     }
@@ -82,9 +81,38 @@ impl SubmissionError {
     fn is_refusal(&self) -> bool {
         !matches!(
             self,
-            Self::Fault(_) | Self::Malformed(_) | Self::Admission(AdmissionError::Envelope(_))
+            Self::Fault(_)
+                | Self::Malformed(_)
+                | Self::Raced
+                | Self::Admission(AdmissionError::Envelope(_))
         )
     }
+}
+
+/// Which pair a signed change of keys is about.
+trait About: wire::Message {
+    fn pair(&self) -> &Pair;
+}
+
+impl About for KeyBegin {
+    fn pair(&self) -> &Pair {
+        &self.pair
+    }
+}
+
+impl About for KeyEnd {
+    fn pair(&self) -> &Pair {
+        &self.pair
+    }
+}
+
+/// What a home holds of one pair.
+pub(super) fn home_pair(
+    read: &(impl Read + ?Sized),
+    channel: &ChannelId,
+    subject: &ServiceId,
+) -> Result<PairState, Fault> {
+    Ok(read.read(Column::HomePairs, &subject_key(channel, subject))?.unwrap_or_default())
 }
 
 impl Home {
@@ -122,9 +150,8 @@ impl Home {
         match accepted {
             Ok(accepted) => {
                 self.context.metrics.decisions_accepted.inc();
-                if is_deny && let Err(error) = self.collapse(&channel, &pair.subject).await {
-                    // The deny is accepted all the same; the next one tries again.
-                    tracing::warn!(source = %channel.source, %error, "denies were not collapsed");
+                if is_deny {
+                    self.collapse_or_warn(&channel, &pair.subject).await;
                 }
                 self.reply(&channel, &accepted).await
             }
@@ -132,16 +159,31 @@ impl Home {
         }
     }
 
-    /// Collapses the denies of a pair if there are more than the cap.
+    /// Collapses the denies of a pair as long as there are more than the cap.
+    pub(super) async fn collapse_or_warn(&self, channel: &ChannelId, subject: &ServiceId) {
+        loop {
+            match self.collapse(channel, subject).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                // The denies are accepted all the same; the next one tries again.
+                Err(error) => {
+                    let source = &channel.source;
+                    return tracing::warn!(%source, %error, "denies were not collapsed");
+                }
+            }
+        }
+    }
+
+    /// One collapse, if one is due; says whether it was.
     async fn collapse(
         &self,
         channel: &ChannelId,
         subject: &ServiceId,
-    ) -> Result<(), SubmissionError> {
+    ) -> Result<bool, SubmissionError> {
         let now = self.context.now().wall;
         let state = self.pair_state(channel, subject)?;
         let due = collapse_due(&state, now).filter(|_| state.is_home(&channel.home));
-        let Some(denies) = due else { return Ok(()) };
+        let Some(denies) = due else { return Ok(false) };
         let collapse = Collapse { channel: channel.clone(), subject: *subject, denies, time: now };
         let submission = self.context.attest(collapse).await?;
         let trust = self.context.live_trust()?;
@@ -160,7 +202,8 @@ impl Home {
             Ok(home.accept_collapse(store, &collapse, run, now)?)
         };
         match self.accept(channel.clone(), Turn::InOrder, job).await {
-            Ok(_) | Err(SubmissionError::Unknown(COLLAPSED)) => Ok(()),
+            // Meanwhile: whether one is due still, the next look says.
+            Ok(_) | Err(SubmissionError::Unknown(COLLAPSED)) => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -195,31 +238,45 @@ impl Home {
         if let Ok(begin) = Signed::<KeyBegin>::decode(&submission.object, trust.network()) {
             let pair = begin.unverified().pair.clone();
             let channel = self.channel(&pair);
-            return match self.accept_begin(pair, submission, None).await {
+            return match self.accept_begin(pair, submission, None, |_| {}).await {
                 Ok(accepted) => self.reply(&channel, &accepted).await,
-                Err(error) => self.refuse(MessageType::KeyBegin, begin.id(), error).await,
+                Err(error) => {
+                    let (id, error) = (begin.id(), self.redirected(&channel, begin, error)?);
+                    self.refuse(MessageType::KeyBegin, id, error).await
+                }
             };
         }
         let end = Signed::<KeyEnd>::decode(&submission.object, trust.network())
             .map_err(|_| SubmissionError::Malformed("neither a key-begin nor a key-end"))?;
-        let channel = self.channel(&end.unverified().pair);
-        let (id, subject) = (channel.clone(), end.unverified().pair.subject);
-        let desk = self.desk.clone();
-        let accepted = self
-            .accept(channel.clone(), Turn::InOrder, move |home, store, run, now| {
-                let pair = store.pair(&subject).map_err(HomeError::from)?;
-                let end = AdmittedKeyEnd::admit(&submission, &id, &pair, &trust, now.wall)?;
-                let accepted = home.accept_key_end(store, &end, run, now)?;
-                let KeyEnd { pair, key, .. } = end.end();
-                status::revoke_ended(store.tx, pair, key, now.wall).map_err(Fault::from)?;
-                phones::note_ended(store.tx, desk.as_deref(), pair, key).map_err(Fault::from)?;
-                Ok(accepted)
-            })
-            .await;
-        match accepted {
+        let pair = end.unverified().pair.clone();
+        let channel = self.channel(&pair);
+        match self.accept_end(pair, submission, |_| {}).await {
             Ok(accepted) => self.reply(&channel, &accepted).await,
-            Err(error) => self.refuse(MessageType::KeyEnd, end.id(), error).await,
+            Err(error) => {
+                let (id, error) = (end.id(), self.redirected(&channel, end, error)?);
+                self.refuse(MessageType::KeyEnd, id, error).await
+            }
         }
+    }
+
+    /// Who holds a key of a pair whose home is another is told which, instead of that nobody may say
+    /// this here.
+    fn redirected<M: About>(
+        &self,
+        channel: &ChannelId,
+        signed: Signed<M>,
+        error: SubmissionError,
+    ) -> Result<SubmissionError, Fault> {
+        if !matches!(error, SubmissionError::Admission(AdmissionError::NotEntitled)) {
+            return Ok(error);
+        }
+        let state = self.pair_state(channel, &signed.unverified().pair().subject)?;
+        let key = state.keys.get(&signed.key()).map(|key| key.public_key);
+        let theirs = key.is_some_and(|key| signed.verify(&key).is_ok());
+        Ok(match state.home {
+            Some(home) if theirs && home != channel.home => SubmissionError::OtherHome(home),
+            _ => error,
+        })
     }
 
     /// Begins a key that this home itself approves, after fresh proofing of the phone with `id_key`. One
@@ -235,16 +292,18 @@ impl Home {
             return Ok(());
         }
         let submission = self.context.attest(begin).await?;
-        self.accept_begin(pair, submission, Some(id_key)).await.map(drop)
+        self.accept_begin(pair, submission, Some(id_key), |_| {}).await.map(drop)
     }
 
-    /// `fresh`: the ID key on whose fresh proofing the home approves the key by itself.
-    async fn accept_begin(
+    /// `fresh`: the ID key on whose fresh proofing the home approves the key by itself. `also` is written
+    /// with it, or not at all.
+    pub(super) async fn accept_begin(
         &self,
         pair: Pair,
         submission: Attested,
         fresh: Option<wire::KeyHash>,
-    ) -> Result<Placed, SubmissionError> {
+        also: impl FnOnce(&mut Transaction<'_>) + Send + 'static,
+    ) -> Result<Accepted, SubmissionError> {
         let trust = self.context.live_trust()?;
         let channel = self.channel(&pair);
         let id = channel.clone();
@@ -256,7 +315,33 @@ impl Home {
             }
             let state = store.pair(&pair.subject).map_err(HomeError::from)?;
             let begin = AdmittedKeyBegin::admit(&submission, &id, &state, &trust, now.wall)?;
-            Ok(home.accept_key_begin(store, &begin, run, now)?)
+            let accepted = home.accept_key_begin(store, &begin, run, now)?;
+            also(store.tx);
+            Ok(accepted)
+        })
+        .await
+    }
+
+    /// Ends a key, and revokes its certificate if this home's CA issued it.
+    pub(super) async fn accept_end(
+        &self,
+        pair: Pair,
+        submission: Attested,
+        also: impl FnOnce(&mut Transaction<'_>) + Send + 'static,
+    ) -> Result<Accepted, SubmissionError> {
+        let trust = self.context.live_trust()?;
+        let channel = self.channel(&pair);
+        let id = channel.clone();
+        let desk = self.desk.clone();
+        self.accept(channel, Turn::InOrder, move |home, store, run, now| {
+            let state = store.pair(&pair.subject).map_err(HomeError::from)?;
+            let end = AdmittedKeyEnd::admit(&submission, &id, &state, &trust, now.wall)?;
+            let accepted = home.accept_key_end(store, &end, run, now)?;
+            let KeyEnd { pair, key, .. } = end.end();
+            status::revoke_ended(store.tx, pair, key, now.wall).map_err(Fault::from)?;
+            phones::note_ended(store.tx, desk.as_deref(), pair, key).map_err(Fault::from)?;
+            also(store.tx);
+            Ok(accepted)
         })
         .await
     }
@@ -265,26 +350,27 @@ impl Home {
     pub async fn register(&self, query: Attested) -> Result<PairRegister, SubmissionError> {
         let trust = self.context.live_trust()?;
         let query: WalletQuery = self.query(&trust, &query, Access::Register)?.message;
-        let pair = &query.pair;
+        let subject = query.pair.subject;
         let at = self.context.now();
-        let channel = self.channel(pair);
-        let state = self.pair_state(&channel, &pair.subject)?;
-        let read = self.context.committer.read();
-        let home = self.home_channel(&*read, &channel)?;
-        let thread: PairThread = read
-            .read(Column::HomeThreads, &subject_key(&channel, &pair.subject))
-            .map_err(Fault::from)?
-            .unwrap_or_default();
-        let mut entries = Vec::with_capacity(thread.seqs.len());
-        for seq in thread.seqs {
-            let row: HomeEntry = read
-                .read(Column::HomeEntries, &entry_key(&channel, seq))
-                .map_err(Fault::from)?
-                .ok_or(Fault::Channel(consent::StoreFault(format!("entry {seq} is missing"))))?;
-            let status = self.status(&row, &home, &state, at);
-            entries.push(RegisterEntry { decision: row.decision, status, entry: row.entry });
-        }
-        Ok(PairRegister { entries })
+        let channel = self.channel(&query.pair);
+        let (head, brought, entries, map_proof) = {
+            let read = self.context.committer.read();
+            let home = self.home_channel(&*read, &channel)?;
+            let state = home_pair(&*read, &channel, &subject)?;
+            let listed = |row: HomeEntry| {
+                let status = self.status(&*read, &row, &home, &state, at)?;
+                Ok(RegisterEntry { decision: row.decision, status, entry: row.entry })
+            };
+            let rows = home_rows(&*read, &channel, &subject).map_err(Fault::from)?;
+            let entries = rows.into_iter().map(listed).collect::<Result<Vec<_>, Fault>>()?;
+            let map = StoredMap::of_home(&*read, &channel);
+            let map_proof = evidence::map::prove(&map, &wire::Hash(subject.0))
+                .map_err(|damaged| Fault::Channel(consent::StoreFault(damaged.to_string())))?;
+            (*home.head(), moves::brought(&*read, &channel, &subject)?, entries, map_proof)
+        };
+        let statement = HeadStatement { channel, head, time: at.wall };
+        let statement = self.context.attest(statement).await?;
+        Ok(PairRegister { brought, entries, statement, map_proof })
     }
 
     fn home_channel(
@@ -306,12 +392,11 @@ impl Home {
         channel: &ChannelId,
         subject: &ServiceId,
     ) -> Result<PairState, Fault> {
-        let read = self.context.committer.read();
-        Ok(read.read(Column::HomePairs, &subject_key(channel, subject))?.unwrap_or_default())
+        home_pair(&*self.context.committer.read(), channel, subject)
     }
 
     /// Runs one of the channel's `accept_…` at the commit point, logs it, and wakes the pusher.
-    async fn accept(
+    pub(super) async fn accept(
         &self,
         channel: ChannelId,
         turn: Turn,
@@ -323,7 +408,7 @@ impl Home {
         ) -> Result<Accepted, SubmissionError>
         + Send
         + 'static,
-    ) -> Result<Placed, SubmissionError> {
+    ) -> Result<Accepted, SubmissionError> {
         let network = *self.context.trust().network();
         let (id, run) = (channel.clone(), self.run);
         let job = move |tx: &mut Transaction<'_>| {
@@ -331,10 +416,11 @@ impl Home {
             let now = tx.now();
             let mut store = HomeChannelStore { tx, channel: id.clone() };
             let accepted = job(&mut home, &mut store, &run, now)?;
-            let record = evidence_log::accepted(&id, &accepted.entry, now.wall);
-            let log_index = (!accepted.known).then(|| tx.log(&record));
+            if !accepted.known {
+                log_accepted(tx, &id, &accepted.entry);
+            }
             tx.hurry_checkpoint();
-            Ok::<_, SubmissionError>(Placed { accepted, log_index })
+            Ok::<_, SubmissionError>(accepted)
         };
         let accepted = match turn {
             Turn::First => self.context.commit_first(job).await??,
@@ -345,7 +431,7 @@ impl Home {
     }
 
     /// Logs why something rightly made was not taken, and gives the error on.
-    async fn refuse<T>(
+    pub(super) async fn refuse<T>(
         &self,
         what: MessageType,
         id: wire::Hash,
@@ -368,34 +454,64 @@ impl Home {
         channel: &ChannelId,
         entry: &HomeEntry,
     ) -> Result<InForce, Fault> {
-        let home = self.home_channel(&*self.context.committer.read(), channel)?;
+        let read = self.context.committer.read();
+        let home = self.home_channel(&*read, channel)?;
         let state = self.pair_state(channel, &entry.entry.subject)?;
-        Ok(self.status(entry, &home, &state, self.context.now()))
+        self.status(&*read, entry, &home, &state, self.context.now())
     }
 
     fn status(
         &self,
+        read: &(impl Read + ?Sized),
         entry: &HomeEntry,
         home: &HomeChannel,
         state: &PairState,
         now: Now,
-    ) -> InForce {
-        let status = in_force(entry, home, &self.run, now);
-        in_force_for(state, &self.context.organisation, status)
+    ) -> Result<InForce, Fault> {
+        let us = &self.context.organisation;
+        let status = in_force_for(state, us, in_force(entry, home, &self.run, now));
+        Ok(match status {
+            InForce::Unreadable(_) => status,
+            // What a lost disk could make this home forget is not promised.
+            _ if !self.context.is_cosigned(self.record_of(read, home.id(), entry)?) => {
+                InForce::Durable
+            }
+            // Applied at the source, and without effect there until the home before lets go.
+            InForce::Acknowledged(_) if state.waits(us, &entry.entry) => InForce::Accepted,
+            status => status,
+        })
+    }
+
+    /// The leaf of the evidence log that says that an entry is accepted; for an entry from before that
+    /// was noted, the last one there is.
+    fn record_of(
+        &self,
+        read: &(impl Read + ?Sized),
+        channel: &ChannelId,
+        entry: &HomeEntry,
+    ) -> Result<u64, Fault> {
+        let key = entry_key(channel, entry.entry.seq);
+        self.context.covering(read.read(Column::HomeEntryRecords, &key)?)
     }
 
     /// The push is under way: only the acknowledgement waits for witnesses.
-    async fn reply(
+    pub(super) async fn reply(
         &self,
         channel: &ChannelId,
-        placed: &Placed,
+        accepted: &Accepted,
     ) -> Result<DecisionReply, SubmissionError> {
-        let entry = &placed.accepted.entry;
+        let entry = &accepted.entry;
         let id = entry.decision.unwrap_or(wire::DecisionId(entry.entry.hash().0));
-        let status = match self.context.cosigned(self.context.covering(placed.log_index)?).await {
-            true => self.standing(channel, entry)?,
-            false => InForce::Durable,
-        };
+        let record = self.record_of(&*self.context.committer.read(), channel, entry)?;
+        self.context.cosigned(record).await;
+        let status = self.standing(channel, entry)?;
         Ok(DecisionReply { decision: id, seq: Some(entry.entry.seq), status, effect: None })
     }
+}
+
+/// Logs that an entry is accepted, and notes where: until witnesses have cosigned that leaf, the entry
+/// is told as durable and no more.
+pub(super) fn log_accepted(tx: &mut Transaction<'_>, channel: &ChannelId, entry: &HomeEntry) {
+    let index = tx.log(&evidence_log::accepted(channel, entry, tx.wall()));
+    tx.write(Column::HomeEntryRecords, entry_key(channel, entry.entry.seq), &index);
 }

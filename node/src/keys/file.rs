@@ -16,7 +16,7 @@ use der::pem;
 use zeroize::Zeroizing;
 
 use super::{
-    KeyError, KeyKind,
+    KeyError, KeyKind, Passphrase,
     pkcs8::{self, OpenError, PrivateKey},
 };
 use crate::entropy::SystemEntropy;
@@ -27,43 +27,6 @@ const LABEL: &str = "ENCRYPTED PRIVATE KEY";
 const ROUNDS: NonZeroU32 = NonZeroU32::new(600_000).unwrap();
 /// Larger than any key or passphrase file.
 const LARGEST_FILE: u64 = 64 * 1024;
-
-/// Opens the key files of a node.
-pub struct Passphrase(Zeroizing<String>);
-
-impl std::fmt::Debug for Passphrase {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Passphrase")
-    }
-}
-
-impl Passphrase {
-    pub fn new(passphrase: String) -> Self {
-        Self(Zeroizing::new(passphrase))
-    }
-
-    /// From the file the configuration names, or else from MEBUKU_PASSPHRASE.
-    pub fn load(file: Option<&Path>) -> Result<Self, KeyError> {
-        Self::choose(file, std::env::var("MEBUKU_PASSPHRASE").ok())
-    }
-
-    fn choose(file: Option<&Path>, environment: Option<String>) -> Result<Self, KeyError> {
-        match (file, environment) {
-            (Some(path), _) => Self::from_file(path),
-            (None, Some(passphrase)) if !passphrase.is_empty() => Ok(Self::new(passphrase)),
-            (None, _) => Err(KeyError::NoPassphrase),
-        }
-    }
-
-    /// The file's first line.
-    pub fn from_file(path: &Path) -> Result<Self, KeyError> {
-        let text = read_private(path)?;
-        match text.lines().next() {
-            Some(line) if !line.is_empty() => Ok(Self::new(line.to_owned())),
-            _ => Err(KeyError::EmptyPassphrase { path: path.to_owned() }),
-        }
-    }
-}
 
 /// An opened key file: a PKCS#8 private key of the kind that was asked for.
 pub struct KeyFile {
@@ -94,8 +57,7 @@ impl KeyFile {
             return Err(KeyError::Exists { path: path.to_owned() });
         }
         let private_key = generate(kind)?;
-        let (salt, iv) = (SystemEntropy.array(), SystemEntropy.array());
-        let file = pkcs8::encrypt(&private_key, passphrase.0.as_bytes(), rounds, salt, iv)
+        let file = pkcs8::encrypt(&private_key, passphrase, rounds, SystemEntropy.array())
             .ok_or(KeyError::Library("encrypting a key"))?;
         let text = pem::encode_string(LABEL, pem::LineEnding::LF, &file)
             .map_err(|_| KeyError::Library("encoding a key"))?;
@@ -112,11 +74,10 @@ impl KeyFile {
             "PRIVATE KEY" | "EC PRIVATE KEY" => return Err(format("it is not encrypted")),
             _ => return Err(format("the PEM label is not `ENCRYPTED PRIVATE KEY`")),
         }
-        let private_key =
-            pkcs8::decrypt(&file, passphrase.0.as_bytes()).map_err(|error| match error {
-                OpenError::Format(what) => format(what),
-                OpenError::Passphrase => KeyError::WrongPassphrase { path: path.to_owned() },
-            })?;
+        let private_key = pkcs8::decrypt(&file, passphrase).map_err(|error| match error {
+            OpenError::Format(what) => format(what),
+            OpenError::Passphrase => KeyError::WrongPassphrase { path: path.to_owned() },
+        })?;
         let opened = Self { path: path.to_owned(), private_key };
         match opened.parsed().kind() {
             Ok(found) if found == kind => Ok(opened),
@@ -174,7 +135,7 @@ fn generate(kind: KeyKind) -> Result<Zeroizing<Vec<u8>>, KeyError> {
 }
 
 /// Writes a new file whole or not at all: beside it, synced, then under its name, which must be free.
-fn publish(path: &Path, content: &[u8]) -> Result<(), KeyError> {
+pub(super) fn publish(path: &Path, content: &[u8]) -> Result<(), KeyError> {
     let file_error = |what| move |source| KeyError::File { path: path.to_owned(), what, source };
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -204,7 +165,7 @@ fn publish(path: &Path, content: &[u8]) -> Result<(), KeyError> {
 }
 
 /// Reads a small text file that only its owner may use.
-fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyError> {
+pub(super) fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyError> {
     let file_error = |source: io::Error| match source.kind() {
         ErrorKind::NotFound => KeyError::Missing { path: path.to_owned() },
         _ => KeyError::File { path: path.to_owned(), what: "cannot be read", source },
@@ -222,36 +183,6 @@ fn read_private(path: &Path) -> Result<Zeroizing<String>, KeyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_passphrase_file_wins_over_the_environment() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("passphrase");
-        publish(&path, b"from the file\nsecond line\n").unwrap();
-        let chosen = Passphrase::choose(Some(&path), Some("from the environment".into())).unwrap();
-        assert_eq!(*chosen.0, "from the file");
-        let chosen = Passphrase::choose(None, Some("from the environment".into())).unwrap();
-        assert_eq!(*chosen.0, "from the environment");
-        for environment in [None, Some(String::new())] {
-            let error = Passphrase::choose(None, environment).unwrap_err();
-            assert!(matches!(error, KeyError::NoPassphrase));
-        }
-    }
-
-    #[test]
-    fn an_empty_or_open_passphrase_file_is_refused() {
-        use std::os::unix::fs::PermissionsExt;
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("passphrase");
-        publish(&path, b"\n").unwrap();
-        assert!(matches!(
-            Passphrase::from_file(&path),
-            Err(KeyError::EmptyPassphrase { path: at }) if at == path
-        ));
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
-        let text = Passphrase::from_file(&path).unwrap_err().to_string();
-        assert!(text.contains("passphrase: others") && text.contains("0640"), "{text}");
-    }
 
     #[test]
     fn publishing_leaves_no_temporary_file_behind() {

@@ -10,7 +10,6 @@ use aws_lc_rs::{
         PaddedBlockEncryptingKey, UnboundCipherKey,
     },
     iv::FixedLength,
-    pbkdf2,
 };
 use der::{
     Any, AnyRef, Decode, Encode, Reader, Sequence, SliceReader,
@@ -19,7 +18,7 @@ use der::{
 use x509_cert::spki::{AlgorithmIdentifierOwned, AlgorithmIdentifierRef};
 use zeroize::Zeroizing;
 
-use super::KeyKind;
+use super::{KeyKind, Passphrase};
 
 const PBES2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.13");
 const PBKDF2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.12");
@@ -67,11 +66,11 @@ pub(super) enum OpenError {
 
 pub(super) fn encrypt(
     private_key: &[u8],
-    passphrase: &[u8],
+    passphrase: &Passphrase,
     rounds: NonZeroU32,
-    salt: [u8; 16],
     iv: [u8; 16],
 ) -> Option<Vec<u8>> {
+    let salt = passphrase.salt(rounds);
     let key = derive(passphrase, &salt, rounds)?;
     let mut data = Zeroizing::new(private_key.to_vec());
     PaddedBlockEncryptingKey::cbc_pkcs7(key)
@@ -106,7 +105,10 @@ pub(super) fn encrypt(
 }
 
 /// Decrypts to a PKCS#8 private key, whose structure has been checked.
-pub(super) fn decrypt(file: &[u8], passphrase: &[u8]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+pub(super) fn decrypt(
+    file: &[u8],
+    passphrase: &Passphrase,
+) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     const OTHER: OpenError =
         OpenError::Format("this version reads PBES2 with PBKDF2-HMAC-SHA-256 and AES-256-CBC only");
     let file = EncryptedPrivateKeyInfo::from_der(file)
@@ -137,10 +139,8 @@ pub(super) fn decrypt(file: &[u8], passphrase: &[u8]) -> Result<Zeroizing<Vec<u8
     Ok(data)
 }
 
-fn derive(passphrase: &[u8], salt: &[u8], rounds: NonZeroU32) -> Option<UnboundCipherKey> {
-    let mut key = Zeroizing::new([0; 32]);
-    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, salt, passphrase, &mut key[..]);
-    UnboundCipherKey::new(&AES_256, &key[..]).ok()
+fn derive(passphrase: &Passphrase, salt: &[u8], rounds: NonZeroU32) -> Option<UnboundCipherKey> {
+    UnboundCipherKey::new(&AES_256, &passphrase.derive(salt, rounds)[..]).ok()
 }
 
 fn parameters<T: der::DecodeOwned>(

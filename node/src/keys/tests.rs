@@ -130,7 +130,7 @@ fn the_number_key_may_lie_in_a_file_several_nodes_share() {
     assert_ne!(*secret, [0; 32]);
     let shared = directory.path().join("number.pem");
     std::fs::rename(keys.path(&KeyName::Number), &shared).unwrap();
-    assert_eq!(*number_secret(&shared, &passphrase()).unwrap(), *secret);
+    assert_eq!(*keys.shared_number_secret(&shared).unwrap(), *secret);
 }
 
 #[test]

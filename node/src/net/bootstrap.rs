@@ -84,9 +84,13 @@ impl EventLoop {
 
     pub(super) fn dial_slot(&mut self, index: usize, addresses: Vec<Multiaddr>) {
         let options = match (self.slots[index].peer, addresses.first()) {
-            (Some(peer), Some(_)) => DialOpts::peer_id(peer).addresses(addresses).build(),
+            (Some(peer), Some(_)) => {
+                DialOpts::peer_id(peer).addresses(addresses).allocate_new_port().build()
+            }
             // Whoever answers is judged by its hello; one address at a time.
-            (None, Some(address)) => DialOpts::unknown_peer_id().address(address.clone()).build(),
+            (None, Some(address)) => {
+                DialOpts::unknown_peer_id().address(address.clone()).allocate_new_port().build()
+            }
             (_, None) => return self.slot_failed(index, false),
         };
         match self.dial(options, DialFor::Slot(index)) {

@@ -367,6 +367,9 @@ impl EventLoop {
         }
     }
 
+    /// `options` take a new local port: two nodes that dial each other at once from the ports they
+    /// listen on can meet in one TCP connection with two diallers (RFC 9293, simultaneous open), which
+    /// neither can use.
     pub(super) fn dial(
         &mut self,
         options: DialOpts,

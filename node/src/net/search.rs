@@ -292,6 +292,7 @@ impl EventLoop {
                 let options = DialOpts::peer_id(*peer)
                     .condition(PeerCondition::Always)
                     .addresses(addresses.clone())
+                    .allocate_new_port()
                     .build();
                 if let Ok(connection) = self.dial(options, purpose.clone()) {
                     attempts.insert(connection);

@@ -294,6 +294,18 @@ pub(super) fn resume(courier: &Arc<Courier<AsksOwed>>, context: &Context) -> Res
     Ok(())
 }
 
+impl AsksOwed {
+    /// The home of the citizen that a request is about, if it is another by now than when it was made.
+    fn moved_to(&self, row: &StoredConsentRequest) -> Result<Option<OrganisationId>, Fault> {
+        let network = *self.context.trust().network();
+        let asked = Signed::<ConsentRequest>::decode(&row.request.object, &network)
+            .map_err(|_| Fault::Protocol)?;
+        let ConsentRequest { recipient, subject, .. } = asked.unverified();
+        let pair = source_pair(&*self.context.committer.read(), recipient, subject)?;
+        Ok(pair.home.filter(|home| *home != row.home))
+    }
+}
+
 impl Owed for AsksOwed {
     type To = OrganisationId;
 
@@ -313,9 +325,18 @@ impl Owed for AsksOwed {
         let over = context.now().wall;
         let row = row.filter(|row| row.outcome.is_none() && over < row.expires);
         let mut refused = None;
+        let mut asked_at = home.clone();
         if let Some(row) = row {
+            let moved_to = self.moved_to(&row)?;
             let message = ChannelRequest::Ask(row.request);
-            match context.ask(home, Protocol::Channel, &message).await? {
+            let mut reply = context.ask(home, Protocol::Channel, &message).await?;
+            // The citizen may have moved since the request was made.
+            if let (ChannelReply::Refused(ChannelRefusal::NotMine), Some(now)) = (&reply, moved_to)
+            {
+                reply = context.ask(&now, Protocol::Channel, &message).await?;
+                asked_at = now;
+            }
+            match reply {
                 ChannelReply::Asked => {}
                 ChannelReply::Refused(ChannelRefusal::Unavailable) => {
                     return Err(Fault::Refused(ChannelRefusal::Unavailable));
@@ -327,10 +348,12 @@ impl Owed for AsksOwed {
         let done = context.commit(move |tx| {
             tx.delete(Column::ConsentRequestOutbox, key);
             let known: Option<StoredConsentRequest> = tx.read(Column::ConsentRequests, &id.0)?;
-            if let (Some(mut row), Some(refusal)) = (known, refused)
+            if let Some(mut row) = known
                 && row.outcome.is_none()
+                && (refused.is_some() || row.home != asked_at)
             {
-                row.outcome = Some(ConsentOutcome::Refused(refusal));
+                row.outcome = refused.map(ConsentOutcome::Refused);
+                row.home = asked_at;
                 tx.write(Column::ConsentRequests, id.0, &row);
             }
             Ok::<_, StoreError>(())

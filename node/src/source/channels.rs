@@ -179,7 +179,7 @@ impl Channels {
                 Ok(()) => {
                     channel.note_fault(None);
                 }
-                Err(Fault::Stopping) => return,
+                Err(Fault::Stopping | Fault::NotServing(_)) => return,
                 Err(fault) => {
                     self.context.metrics.pull_failures.inc();
                     if channel.note_fault(Some(fault.to_string())) {

@@ -4,38 +4,30 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use consent::{
-    PairState, UseCount,
-    lease::{Lease, NoLease},
-    notices::{Attempt, AttemptOutcome},
-};
+use consent::notices::{Attempt, AttemptOutcome};
 use exchange::{
-    Authentic, Committed, Declined, Evaluated, Prepared, PresentConsent, Previous, Received,
-    ReceivedReceipt, Record, Resend, View, padded_delay,
-    source::{ChannelView, PairView, PresentConsentError, REFUSAL_STEP_MS, Released, claimed_pair},
+    Authentic, Committed, Declined, Evaluated, Prepared, PresentConsent, Received, ReceivedReceipt,
+    Record, Resend, padded_delay,
+    source::{PresentConsentError, REFUSAL_STEP_MS, Released, claimed_pair},
 };
 use serde::{Deserialize, Serialize};
 use trust::{Trust, member::Member};
 use wire::{
-    Bytes, DecisionId, ItemType, Nonce, Now, ServiceId, ServiceName,
+    Bytes, DecisionId, ItemType, Nonce, ServiceId, ServiceName,
     channel::ChannelId,
-    consent::Recipient,
     exchange::{ExchangeMessage, ExchangeReply, Rejection, Request},
     ids::Pair,
 };
 
-use super::{Source, channels, notices, records};
+use super::{Source, facts::Asked, notices, records};
 use crate::{
-    channel_store::{links_prefix, source_pair},
+    channel_store::source_pair,
     context::Fault,
-    store::{Column, Key, Read, Scan, StoreError, Transaction, TypedRead},
+    store::{Column, Key, StoreError, Transaction, TypedRead},
 };
 
 /// How often a request is evaluated while its citizen's permits change under it.
 const EVALUATIONS: usize = 3;
-
-/// Most pairs that are looked at for one id of a recipient's.
-const LINKS: usize = 16;
 
 /// A release as it is kept: what a retry is answered with and a bundle is made from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,47 +44,6 @@ pub struct StoredRelease {
 
 pub fn release_key(recipient: &ServiceName, id: &Nonce) -> Key {
     Key::new().text(recipient).fixed(&id.0)
-}
-
-/// An authentic request, with the present-consent that it carries.
-#[derive(Clone)]
-struct Asked {
-    request: Authentic,
-    present: Option<Arc<PresentConsent>>,
-}
-
-/// Everything a view borrows, read from one consistent state of the store.
-struct Facts {
-    pair: Option<(ServiceId, PairState)>,
-    uses: BTreeMap<DecisionId, UseCount>,
-    lease: Result<Lease, NoLease>,
-    previous: Option<StoredRelease>,
-    channel: Option<(ChannelId, wire::channel::ChannelHead)>,
-    present: Option<Arc<PresentConsent>>,
-    now: Now,
-}
-
-impl Facts {
-    fn view(&self) -> View<'_> {
-        View {
-            pair: self.pair.as_ref().map(|(subject, state)| PairView {
-                subject,
-                state,
-                channel: self.channel.as_ref().map(|(id, applied)| ChannelView {
-                    id,
-                    applied,
-                    lease: self.lease.as_ref().map_err(|none| *none),
-                }),
-            }),
-            uses: &self.uses,
-            present: self.present.as_deref(),
-            previous: self.previous.as_ref().map(|stored| Previous {
-                released: &stored.released,
-                presentation: &stored.presentation,
-            }),
-            at: self.now.wall,
-        }
-    }
 }
 
 impl Source {
@@ -247,6 +198,11 @@ impl Source {
                     log_index,
                     receipt: None,
                 };
+                let former = source.former_channels(tx, &facts)?;
+                if !former.is_empty() {
+                    let key = release_key(&asked.recipient, &asked.id);
+                    tx.write(Column::FormerHeads, key, &former);
+                }
                 tx.write(Column::Releases, release_key(&asked.recipient, &asked.id), &stored);
                 tx.write(Column::ReleaseIds, request.id().0, &(&asked.recipient, asked.id));
             }
@@ -372,107 +328,6 @@ impl Source {
         Ok(admitted.map(|present| Some(Arc::new(present))))
     }
 
-    fn facts(
-        &self,
-        read: &(impl Read + ?Sized),
-        request: &Asked,
-        now: Now,
-    ) -> Result<Facts, StoreError> {
-        let Asked { request, present } = request;
-        let asked = request.request();
-        let (recipient, id) = request.idempotency_key();
-        let previous = read.read(Column::Releases, &release_key(recipient, &id))?;
-        let mut facts = Facts {
-            pair: None,
-            uses: BTreeMap::new(),
-            lease: Err(NoLease::Never),
-            previous,
-            channel: None,
-            present: present.clone(),
-            now,
-        };
-        let subject = match present {
-            Some(present) => self.claimed(read, asked, present, now.wall)?,
-            None => self.linked(read, asked, now.wall)?,
-        };
-        let Some(subject) = subject else { return Ok(facts) };
-        let pair = source_pair(read, &asked.source, &subject)?;
-        for (permit, standing) in &pair.permits {
-            if standing.permit.uses != wire::consent::Uses::Unlimited
-                && let Some(uses) = read.read(Column::Uses, &permit.0)?
-            {
-                facts.uses.insert(*permit, uses);
-            }
-        }
-        // Nothing else says that this permit is spent: it stands in no channel.
-        if let Some(present) = present
-            && let Some(uses) = read.read(Column::Uses, &present.id().0)?
-        {
-            facts.uses.insert(present.id(), uses);
-        }
-        if let Some(home) = &pair.home {
-            let id = ChannelId { home: home.clone(), source: asked.source.clone() };
-            let network = *self.context.trust().network();
-            let state = channels::load(read, &network, &id)?;
-            if let Some(channel) = self.channels.channel(&id) {
-                facts.lease = channel.lease(&state.applied().position, now);
-            }
-            facts.channel = Some((id, *state.applied()));
-        }
-        facts.pair = Some((subject, pair));
-        Ok(facts)
-    }
-
-    /// Whom a present-consent says the request is about, unless another citizen's permit opens that
-    /// very id: then a CA attested what is not so, and better no record than another person's.
-    fn claimed(
-        &self,
-        read: &(impl Read + ?Sized),
-        asked: &Request,
-        present: &PresentConsent,
-        at: wire::Timestamp,
-    ) -> Result<Option<ServiceId>, StoreError> {
-        let prefix = links_prefix(&asked.recipient, &asked.subject, &asked.source);
-        let linked =
-            read.scan_values::<ServiceId>(Column::SourceLinks, &Scan::prefix(&prefix, LINKS))?;
-        for (_, other) in &linked {
-            if *other != present.subject() && opens(read, asked, other, at)? {
-                tracing::error!(recipient = %asked.recipient, "several citizens are linked to one id: refused");
-                return Ok(None);
-            }
-        }
-        Ok(if linked.len() < LINKS { Some(present.subject()) } else { None })
-    }
-
-    /// Whom the recipient means. Several pairs may be linked to the id, through a CA that attests
-    /// what is not so: then only one that a standing permit opens to this very id counts, and if
-    /// there are two of those, none does. Better no record than another person's.
-    fn linked(
-        &self,
-        read: &(impl Read + ?Sized),
-        asked: &Request,
-        at: wire::Timestamp,
-    ) -> Result<Option<ServiceId>, StoreError> {
-        let prefix = links_prefix(&asked.recipient, &asked.subject, &asked.source);
-        let linked =
-            read.scan_values::<ServiceId>(Column::SourceLinks, &Scan::prefix(&prefix, LINKS))?;
-        let subjects: Vec<_> = linked.into_iter().map(|(_, subject)| subject).collect();
-        if subjects.len() < 2 {
-            return Ok(subjects.first().copied());
-        }
-        let mut opened = Vec::new();
-        for subject in &subjects {
-            if opens(read, asked, subject, at)? {
-                opened.push(*subject);
-            }
-        }
-        if opened.len() > 1 || subjects.len() == LINKS {
-            tracing::error!(recipient = %asked.recipient, "several citizens are linked to one id: refused");
-            return Ok(None);
-        }
-        Ok(opened.first().or(subjects.first()).copied())
-    }
-
     fn fetch(
         &self,
         source: &ServiceName,
@@ -536,21 +391,6 @@ impl Source {
             Ok(Err(_)) | Err(_) => ExchangeReply::Rejected(Rejection::Unavailable),
         }
     }
-}
-
-/// Whether a standing permit of a citizen opens to the recipient's id that is asked about.
-fn opens(
-    read: &(impl Read + ?Sized),
-    asked: &Request,
-    subject: &ServiceId,
-    at: wire::Timestamp,
-) -> Result<bool, StoreError> {
-    let pair = source_pair(read, &asked.source, subject)?;
-    Ok(pair.permits.iter().any(|(id, standing)| {
-        standing.permit.recipient_subject == asked.subject
-            && standing.scope.recipient == Recipient::Service(asked.recipient.clone())
-            && pair.key_stands(id, standing, at).is_ok()
-    }))
 }
 
 /// What the citizen's home hears of a release.

@@ -3,6 +3,7 @@
 
 pub mod channels;
 pub mod exchange;
+mod facts;
 mod notices;
 pub mod records;
 mod refusals;
@@ -14,7 +15,7 @@ use serde::Serialize;
 use trust::member::Member;
 use wire::{
     Bytes, DecisionId, Hash, Nonce, OrganisationId, ServiceName, Signer, Timestamp,
-    channel::{ChannelId, ChannelRefusal, ChannelReply, ChannelRequest},
+    channel::{ChannelHead, ChannelId, ChannelRefusal, ChannelReply, ChannelRequest},
     citizen::{DecisionReply, InForce},
     consent::Attested,
     notice::{Effect, EffectHow},
@@ -235,6 +236,17 @@ impl Source {
             }
         }
         Ok(None)
+    }
+
+    /// How far the channels of the pair's former homes were applied when a request was released.
+    pub fn former_heads(
+        &self,
+        recipient: &ServiceName,
+        id: &Nonce,
+    ) -> Result<Vec<(ChannelId, ChannelHead)>, Fault> {
+        let read = self.context.committer.read();
+        let heads = read.read(Column::FormerHeads, &release_key(recipient, id))?;
+        Ok(heads.unwrap_or_default())
     }
 
     /// Every recipient service that anything was released to.

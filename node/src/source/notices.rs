@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use consent::{
     StoreFault,
-    notices::{Attempt, NoticeStore, Outbox, Refusal},
+    notices::{Attempt, Noted, NoticeStore, Outbox, Refusal},
 };
 use wire::{
     Bytes, Nonce, ServiceId, ServiceName,
@@ -160,11 +160,18 @@ impl Owed for NoticesOwed {
         let push = ChannelRequest::Notices(NoticePush { notices, batch });
         match context.ask(&channel.home, Protocol::Channel, &push).await? {
             ChannelReply::Noted(next) => {
-                self.step(channel, move |outbox, store| outbox.noted(store, next)).await
+                match self.step(channel, move |outbox, store| outbox.noted(store, next)).await? {
+                    Noted::Taken { more } => Ok(more),
+                    Noted::OutOfStep => Err(Fault::Protocol),
+                }
             }
             ChannelReply::Refused(ChannelRefusal::Forked) => {
                 tracing::warn!(home = %channel.home, "other notices came under our numbers: renumbered");
-                self.step(channel, |outbox, store| outbox.out_of_step(store)).await?;
+                self.step(channel, |outbox, store| {
+                    outbox.out_of_step(store);
+                    Ok(())
+                })
+                .await?;
                 Err(Fault::Refused(ChannelRefusal::Forked))
             }
             ChannelReply::Refused(refusal) => Err(Fault::Refused(refusal)),

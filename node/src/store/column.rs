@@ -40,6 +40,9 @@ columns! {
     HomeChannels = "home-channels",
     /// Home: the entries of the channels. Key: channel, `u64` seq. Value: `consent::HomeEntry`.
     HomeEntries = "home-entries",
+    /// Home: where the evidence log says that an entry is accepted. Key: channel, `u64` seq. Value:
+    /// `u64` index in the log.
+    HomeEntryRecords = "home-entry-records",
     /// Home: what stands for one citizen at one source. Key: channel, service id at the source.
     /// Value: `consent::PairState`.
     HomePairs = "home-pairs",
@@ -48,6 +51,9 @@ columns! {
     HomeThreads = "home-threads",
     /// Home: the Merkle map pair → digest. Key: channel, `bytes` node of the map. Value: map node.
     HomeMap = "home-map",
+    /// Home: what the channels of the homes before held of a pair when it came here. Key: channel,
+    /// service id at the source, `u64` place in the list. Value: `wire::channel::PairExtract`.
+    BroughtExtracts = "brought-extracts",
 
     /// Source: how far each channel is applied. Key: channel. Value: `consent::SourceChannel`.
     SourceChannels = "source-channels",
@@ -86,6 +92,9 @@ columns! {
     /// Source: what it released. Key: `text` recipient service, the request's id (chosen by the
     /// recipient). Value: `source::StoredRelease`, with the bytes of its reply.
     Releases = "releases",
+    /// Source: how far the channels of a pair's former homes were applied when something of it was
+    /// released. Key: as for the release. Value: list of channel and head.
+    FormerHeads = "former-heads",
     /// Source: where a release is by what was signed. Key: hash of the signed request. Value:
     /// recipient service and request id.
     ReleaseIds = "release-ids",
@@ -157,6 +166,9 @@ columns! {
     /// What proofing must keep by law, sealed under the key `proofing`, with a retention of its own.
     /// Key: key hash of the ID key. Value: ciphertext.
     Proofing = "proofing",
+    /// Home: the documents that officers saw, sealed as proofing is. Key: the digest that the key-begin
+    /// names. Value: ciphertext of `home::desk::SeenDocument`.
+    Authorities = "authorities",
     /// Challenges that are out or burnt. Key: nonce. Value: its expiry and state.
     Challenges = "challenges",
     /// Certificates issued here. Key: `bytes` serial. Value: certificate and status.
@@ -189,12 +201,12 @@ mod tests {
 
     /// The names on running nodes' disks. A line may be added to this list; none may be changed or
     /// taken away.
-    const NAMES: &str = "meta home-channels home-entries home-pairs home-threads home-map source-channels \
+    const NAMES: &str = "meta home-channels home-entries home-entry-records home-pairs home-threads home-map brought-extracts source-channels \
         source-entries source-pairs source-threads source-map source-links direct-denies \
-        statements grants records receipt-outbox requests releases release-ids uses notice-states notice-outbox notice-open \
+        statements grants records receipt-outbox requests releases former-heads release-ids uses notice-states notice-outbox notice-open \
         refusal-counts effects notices notice-batches consent-asks consent-answer-outbox consent-requests \
         consent-request-ids consent-request-outbox log-records log-nodes log-state \
-        checkpoints citizens service-keys key-phones stale-phones number-phones proofing challenges certificates certificate-standing \
+        checkpoints citizens service-keys key-phones stale-phones number-phones proofing authorities challenges certificates certificate-standing \
         witnessed forks directory";
 
     #[test]

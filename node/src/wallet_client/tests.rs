@@ -6,9 +6,11 @@ use axum::{
     response::IntoResponse,
     routing::{get, post},
 };
+use testnet::web::WebAuthority;
 use wire::{Nonce, Timestamp, citizen::DecisionReply};
 
 use super::*;
+use crate::tls::{self, TlsFiles};
 
 async fn serve(router: Router) -> (WalletClient, SocketAddr) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -133,6 +135,38 @@ async fn odd_answers_are_told_apart() {
     assert!(matches!(error, ClientError::Unreachable(_)), "{error}");
 }
 
+#[tokio::test]
+async fn a_server_is_believed_by_its_certificate() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = WebAuthority::found(folder.path()).unwrap();
+    let (certificate, key) = authority.certify("localhost", folder.path()).unwrap();
+    let files = TlsFiles { certificate, key };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let router = Router::new().route("/wallet/answer", post(|| async { "" }));
+    tokio::spawn(tls::serve(listener, files.clone(), files.open().unwrap(), router));
+
+    let roots = TlsRoots::File(authority.file.clone());
+    let client = |host: &str, roots| {
+        WalletClient::trusting(&format!("https://{host}:{port}"), roots).unwrap()
+    };
+    client("localhost", &roots).answer(&attested()).await.unwrap();
+    let stranger = tempfile::tempdir().unwrap();
+    let others = TlsRoots::File(WebAuthority::found(stranger.path()).unwrap().file);
+    for (host, roots, why) in [
+        ("127.0.0.1", &roots, "certificate not valid for name"),
+        ("localhost", &others, "UnknownIssuer"),
+    ] {
+        let error = client(host, roots).answer(&attested()).await.unwrap_err();
+        assert!(matches!(error, ClientError::Unreachable(_)), "{error}");
+        assert!(error.to_string().contains(why), "{host}: {error}");
+    }
+    // Nothing in the clear on this port.
+    let plain = WalletClient::new(&format!("http://localhost:{port}")).unwrap();
+    assert!(plain.answer(&attested()).await.is_err());
+}
+
 #[test]
 fn plain_http_stays_on_this_machine() {
     for url in [
@@ -145,8 +179,6 @@ fn plain_http_stays_on_this_machine() {
     }
     for url in [
         "http://example.org",
-        "https://example.org",
-        "https://localhost",
         "http://10.0.0.1:8080",
         "http://127.0.0.1.example.org/",
         "http://localhost.example.org",

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use trust::Trust;
 use wire::{
     Hash, OrganisationId,
-    witness::{AddCheckpoint, WitnessConflict, WitnessReply, WitnessRequest},
+    witness::{AddCheckpoint, WitnessConflict, WitnessRefused, WitnessReply, WitnessRequest},
 };
 
 use crate::{
@@ -209,6 +209,20 @@ impl OwnLog {
         self.guard.as_ref().map(|_| *self.reached.borrow())
     }
 
+    /// Whether enough witnesses have cosigned a checkpoint over this leaf by now.
+    pub fn is_cosigned(&self, log_index: u64) -> bool {
+        *self.reached.borrow() > log_index
+    }
+
+    /// What comes of some work, if this node may serve when it begins *and* when it is done: a witness
+    /// may have found the node out meanwhile, and then nothing of it leaves.
+    pub async fn while_serving<T>(&self, work: impl Future<Output = T>) -> Result<T, NotServing> {
+        self.serving()?;
+        let done = work.await;
+        self.serving()?;
+        Ok(done)
+    }
+
     async fn follow(self: Arc<Self>, context: Arc<Context>, witness: OrganisationId) {
         let Some(guard) = &self.guard else { return };
         let mut pause = FIRST_PAUSE;
@@ -230,7 +244,8 @@ impl OwnLog {
         self.until_serving().await;
         let mut checkpoints = context.committer.checkpoints();
         pause = FIRST_PAUSE;
-        loop {
+        // What a node that was found out has signed goes nowhere either.
+        while self.serving().is_ok() {
             let latest = checkpoints.borrow_and_update().clone();
             let Some(latest) = latest.filter(|latest| latest.size > known) else {
                 if checkpoints.changed().await.is_err() {
@@ -310,6 +325,7 @@ impl OwnLog {
         });
         match self.serving() {
             Err(reason @ (NotServing::Restored { .. } | NotServing::Forked { .. })) => {
+                // At the start, or long after it: from here on nothing is granted, released or sent.
                 tracing::error!("{reason}");
             }
             Err(NotServing::Waiting) | Ok(()) => {}
@@ -347,6 +363,10 @@ impl OwnLog {
             WitnessReply::Conflict(WitnessConflict { note, .. }) => {
                 let size = self.learn(guard, context, witness, note.as_deref())?;
                 Ok(Submitted::Knows(size))
+            }
+            // It knows another tree than ours at this size, and says which when it is asked.
+            WitnessReply::Refused(WitnessRefused::Inconsistent) => {
+                Ok(Submitted::Knows(self.ask_latest(guard, context, witness).await?))
             }
             WitnessReply::Refused(refused) => Err(Fault::Witness(refused)),
             WitnessReply::Known(_) | WitnessReply::Unknown => Err(Fault::Protocol),
@@ -428,4 +448,50 @@ async fn keep(context: &Context, size: u64, line: NoteSignature) -> Result<(), F
         Ok::<_, StoreError>(())
     });
     Ok(kept.await??)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn serving() -> Arc<OwnLog> {
+        let verdict = watch::Sender::new(StartVerdict::Serve);
+        Arc::new(OwnLog { guard: None, verdict, reached: watch::Sender::new(0) })
+    }
+
+    fn found_out(own_log: &OwnLog) -> NotServing {
+        let by: OrganisationId = "9000020102016".parse().unwrap();
+        own_log.verdict.send_replace(StartVerdict::Restored { by: by.clone(), size: 7 });
+        NotServing::Restored { by, size: 7 }
+    }
+
+    #[tokio::test]
+    async fn nothing_that_was_under_way_leaves_a_node_that_was_found_out() {
+        let own_log = serving();
+        assert_eq!(own_log.while_serving(async { "released" }).await, Ok("released"));
+        let (finish, finished) = oneshot::channel();
+        let task = {
+            let own_log = Arc::clone(&own_log);
+            tokio::spawn(async move { own_log.while_serving(finished).await })
+        };
+        tokio::task::yield_now().await;
+        let reason = found_out(&own_log);
+        finish.send("released").unwrap();
+        assert_eq!(task.await.unwrap(), Err(reason.clone()));
+        // And nothing new is even begun.
+        let begun = std::sync::atomic::AtomicBool::new(false);
+        let work = async { begun.store(true, std::sync::atomic::Ordering::Relaxed) };
+        assert_eq!(own_log.while_serving(work).await, Err(reason));
+        assert!(!begun.into_inner());
+    }
+
+    #[tokio::test]
+    async fn a_leaf_is_cosigned_once_enough_witnesses_have_a_larger_tree() {
+        let own_log = serving();
+        assert!(!own_log.is_cosigned(0));
+        own_log.reached.send_replace(7);
+        assert!(own_log.is_cosigned(6) && !own_log.is_cosigned(7));
+    }
 }

@@ -3,15 +3,18 @@
 
 mod asking;
 mod bad_input;
+mod desk;
 mod disk;
 mod enrolments;
 mod faces;
 mod forgeries;
 mod http;
+mod https;
 mod leases;
 mod lost;
 mod many;
 mod members;
+mod moves;
 mod notices;
 mod outage;
 mod peer;

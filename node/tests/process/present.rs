@@ -25,7 +25,7 @@ use wire::{
 
 use crate::{
     http::{Reply, call},
-    world::{ITEM, PATIENCE_MS, Turn, question, run, until},
+    world::{ITEM, PATIENCE_MS, Turn, every_bit_counts, question, run, until},
 };
 
 const SOURCE: &str = "clinic";
@@ -160,6 +160,13 @@ fn at_the_counter_one_request_is_answered_without_a_lease() {
         let first = attach(&turn, &request, &present).await;
         assert_eq!(first.status, 200, "{}", first.text());
         assert_eq!(attach(&turn, &request, &present).await.body, first.body);
+        // Its evidence needs no lease: it shows the permit, the status, and that no deny stood unnamed.
+        let bundle = turn.bundle(SOURCE, &request.id).await;
+        let verdict = exchange::bundle::verify(&bundle, &turn.network.id).expect("it verifies");
+        let checks: Vec<_> = verdict.checks.iter().map(|check| check.name).collect();
+        assert!(checks.contains(&"present-consent"), "{checks:?}");
+        assert_eq!(verdict.release.lease, None);
+        every_bit_counts(&bundle, &turn.network.id);
         // It is good for no other request: with another one it is refused.
         let other = prepare(&turn, &citizen).await;
         refused(&turn, &other, &present, "present-consent-for-other-request").await;

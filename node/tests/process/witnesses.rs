@@ -3,7 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use node::{provider_client::Question, wallet_client::WalletClient};
+use node::{
+    provider_client::Question,
+    wallet_client::{ClientError, WalletClient},
+};
 use serde_json::Value;
 use testnet::{
     citizen::{Citizen, nonce, now},
@@ -14,7 +17,7 @@ use wire::{citizen::InForce, consent::Attested};
 
 use crate::{
     http::refused,
-    world::{ALLERGY, ITEM, Turn, mebuku, question, run, until},
+    world::{ALLERGY, ITEM, Turn, copy_over, mebuku, question, run, until},
 };
 
 // Each test has a pair of its own: what a citizen denied stays denied in the next test.
@@ -24,14 +27,8 @@ const CITIES: [&str; 4] = ["maebashi", "ebetsu", "omura", "kadoma"];
 fn copy_of(turn: &Turn, key: &str, name: &str) -> PathBuf {
     let directory = &turn.node(key).directory;
     let copy = directory.join(name);
-    replace(&copy, &directory.join("data"));
+    copy_over(&directory.join("data"), &copy);
     copy
-}
-
-fn replace(target: &Path, by: &Path) {
-    let _ = std::fs::remove_dir_all(target);
-    let status = std::process::Command::new("cp").arg("-a").arg(by).arg(target).status();
-    assert!(status.expect("cp").success());
 }
 
 /// Stops a node, takes a copy of its data, and starts it again.
@@ -47,7 +44,7 @@ async fn back_up(turn: &mut Turn, key: &'static str) -> PathBuf {
 async fn put_back(turn: &mut Turn, key: &'static str, backup: &Path) -> PathBuf {
     turn.processes.kill(key).expect("it ran");
     let newest = copy_of(turn, key, "newest");
-    replace(&turn.node(key).directory.join("data"), backup);
+    copy_over(backup, &turn.node(key).directory.join("data"));
     turn.processes.start(turn.node(key)).expect("a process");
     until("the node to know that it was put back", async || {
         status(turn, key).await.is_some_and(|status| status == "restored")
@@ -59,7 +56,7 @@ async fn put_back(turn: &mut Turn, key: &'static str, backup: &Path) -> PathBuf 
 /// The repair that specs/09 describes: the newest copy of the data.
 async fn repair(turn: &mut Turn, key: &'static str, newest: &Path) {
     turn.processes.kill(key).expect("it ran");
-    replace(&turn.node(key).directory.join("data"), newest);
+    copy_over(newest, &turn.node(key).directory.join("data"));
     turn.start(&[key]).await;
 }
 
@@ -198,6 +195,17 @@ fn without_its_witnesses_a_deny_is_durable_and_bites_and_is_accepted_later() {
         let reply = waiting.await.expect("a task").expect("durable");
         println!("told {:?} after {} ms", reply.status, now().ms_since(signed));
         assert_eq!(reply.status, InForce::Durable);
+        // Nor does the register say more, though the source has it.
+        let told = async || {
+            let register =
+                hanako.register(&roster::service("hospital-b")).await.expect("a register");
+            let row = register
+                .rows()
+                .iter()
+                .find(|row| row.decision().is_some_and(|d| d.0 == reply.decision));
+            row.expect("the deny").status
+        };
+        assert_eq!(told().await, InForce::Durable);
 
         turn.start(&["ebetsu", "omura"]).await;
         until("the same deny to be accepted", async || {
@@ -206,6 +214,7 @@ fn without_its_witnesses_a_deny_is_durable_and_bites_and_is_accepted_later() {
             again.status != InForce::Durable
         })
         .await;
+        assert!(matches!(told().await, InForce::Acknowledged(_)));
 
         // Everybody at once: the witness role needs nobody.
         for key in &all {
@@ -216,6 +225,97 @@ fn without_its_witnesses_a_deny_is_durable_and_bites_and_is_accepted_later() {
             let answer = turn.ask(&Question { id: nonce(), ..asked.clone() }).await;
             assert_ne!(answer.status, 200, "{}", answer.text());
             answer.problem().as_deref() == Some("not-permitted")
+        })
+        .await;
+    });
+}
+
+/// A node whose newest entries only `late` knows, put back to before them: it serves on the word of the
+/// others, until `late` is back. `news` makes the entries.
+async fn served_on_an_old_copy(
+    turn: &mut Turn,
+    key: &'static str,
+    late: &'static str,
+    news: impl AsyncFnOnce(&Turn),
+) {
+    let backup = back_up(turn, key).await;
+    let others: Vec<_> = CITIES.into_iter().filter(|city| ![key, late].contains(city)).collect();
+    for city in &others {
+        turn.processes.kill(city).expect("it ran");
+    }
+    news(turn).await;
+    turn.processes.kill(late).expect("it ran");
+    turn.processes.kill(key).expect("it ran");
+    copy_over(&backup, &turn.node(key).directory.join("data"));
+    turn.start(&[&others[..], &[key]].concat()).await;
+}
+
+/// Starts the witness that was away; returns once the node has heard of it.
+async fn found_out(turn: &mut Turn, key: &str, late: &'static str) {
+    turn.processes.start(turn.node(late)).expect("a process");
+    until("the node to know that it was put back", async || {
+        status(turn, key).await.is_some_and(|status| status == "restored")
+    })
+    .await;
+}
+
+#[test]
+fn a_source_found_out_while_it_serves_releases_nothing_more() {
+    run(async |mut turn| {
+        turn.rewind_afterwards();
+        turn.with_witnesses();
+        turn.start(&[&CITIES[..], &["lunch", "hospital-a"]].concat()).await;
+        let mut mallory = turn.citizen("mallory", "lunch", "hospital-a").await;
+        turn.permit(&mut mallory, "lunch", "hospital-a").await;
+        let asked = question(&mallory, "lunch", "hospital-a");
+        let direct = WalletClient::new(&turn.node("lunch").public_url()).expect("a client");
+        served_on_an_old_copy(&mut turn, "lunch", "kadoma", async |_| {
+            let told = direct.deny_direct(&deny(&mallory, "lunch")).await;
+            assert!(matches!(told, Err(ClientError::Status(code)) if code == 202), "{told:?}");
+        })
+        .await;
+        let ask = async |turn: &Turn| turn.ask(&Question { id: nonce(), ..asked.clone() }).await;
+        // What was never accepted can be forgotten: until somebody says so.
+        until("a release of the node that was put back", async || ask(&turn).await.status == 200)
+            .await;
+
+        found_out(&mut turn, "lunch", "kadoma").await;
+        says_what_to_do(&turn, "lunch").await;
+        for _ in 0..20 {
+            let answer = ask(&turn).await;
+            assert_ne!(answer.status, 200, "{}", answer.text());
+        }
+        refused(
+            direct.deny_direct(&deny(&mallory, "lunch")).await,
+            503,
+            "put back to an old state",
+        );
+    });
+}
+
+#[test]
+fn a_home_found_out_while_it_serves_grants_nothing_more() {
+    run(async |mut turn| {
+        turn.rewind_afterwards();
+        turn.with_witnesses();
+        turn.start(&[&CITIES[..], &["clinic", "hospital-a"]].concat()).await;
+        let taro = turn.citizen("taro", "clinic", "hospital-a").await;
+        served_on_an_old_copy(&mut turn, "maebashi", "omura", async |_| {
+            let told = taro.hand_in(&deny(&taro, "clinic")).await.expect("durable");
+            assert_eq!(told.status, InForce::Durable);
+        })
+        .await;
+        turn.ready("clinic").await;
+
+        found_out(&mut turn, "maebashi", "omura").await;
+        says_what_to_do(&turn, "maebashi").await;
+        refused(taro.hand_in(&deny(&taro, "clinic")).await, 503, "put back to an old state");
+        let home = turn.node("maebashi").participant.organisation().to_string();
+        until("the lease from this home to run out", async || {
+            let leases = turn.provider("clinic").get("/v1/leases").await.expect("leases");
+            let leases = leases.json().expect("json");
+            let leases = leases.as_array().expect("leases");
+            leases.iter().any(|lease| lease["home"] == home.as_str() && lease["live"] == false)
         })
         .await;
     });

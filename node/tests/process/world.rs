@@ -48,7 +48,8 @@ pub fn mebuku() -> PathBuf {
 pub struct Turn {
     pub processes: Processes,
     pub network: &'static Network,
-    // Dropped after the processes.
+    // Dropped after the processes, in this order.
+    _rewind: Option<Rewind>,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -58,10 +59,19 @@ impl Turn {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let network = NETWORK.get_or_init(|| {
             let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("process-tests");
-            founding::found(&dir, &mebuku(), &founding::Plan::story()).expect("a network")
+            // Beside the story's people, some who move: each has a register of their own.
+            let plan = founding::Plan { crowd: 5, ..founding::Plan::story() };
+            founding::found(&dir, &mebuku(), &plan).expect("a network")
         });
         set_witnesses(network, false);
-        Self { processes: Processes::new(mebuku(), network), network, _turn: turn }
+        let processes = Processes::new(mebuku(), network);
+        Self { processes, network, _rewind: None, _turn: turn }
+    }
+
+    /// For a test that ruins a log for ever: afterwards all nodes are as they are now, so that nobody
+    /// remembers.
+    pub fn rewind_afterwards(&mut self) {
+        self._rewind = Some(Rewind::of(self.network));
     }
 
     /// With the witnesses that a network has; without this a test may run one or two of its nodes.
@@ -134,12 +144,65 @@ impl Turn {
         citizen.until_in_force(&from).await.expect("in force");
     }
 
+    /// Waits until a source's lease from a city is live.
+    pub async fn leased(&self, source: &str, city: &str) {
+        let home = self.node(city).participant.organisation().to_string();
+        until(&format!("{source} to have a lease of {city}"), async || {
+            let leases = self.provider(source).get("/v1/leases").await.expect("leases");
+            let leases = leases.json().expect("json");
+            let leases = leases.as_array().expect("leases");
+            leases.iter().any(|lease| lease["home"] == home.as_str() && lease["live"] == true)
+        })
+        .await;
+    }
+
+    /// The evidence bundle of a release at a source, by the recipient's id of the request.
+    pub async fn bundle(&self, source: &str, request: &wire::Nonce) -> Vec<u8> {
+        let path = format!("/v1/requests/{request}/bundle");
+        let client = self.provider(source);
+        until("a bundle", async || {
+            let answer = client.get(&path).await.expect("an answer");
+            assert!([200, 409].contains(&answer.status.as_u16()), "{}", answer.text());
+            answer.status == 200
+        })
+        .await;
+        client.get(&path).await.expect("an answer").body.to_vec()
+    }
+
     pub async fn ask(&self, question: &Question) -> Answer {
         let asks =
             |node: &&Founded| node.participant.service_name().as_ref() == Some(&question.recipient);
         let node = self.network.nodes.iter().find(asks).expect("a recipient of the roster");
         client(node).ask(question).await.expect("an answer")
     }
+}
+
+/// Copies of all nodes' data, put back when it is dropped.
+struct Rewind(&'static Network);
+
+impl Rewind {
+    /// No node runs.
+    fn of(network: &'static Network) -> Self {
+        for node in &network.nodes {
+            copy_over(&node.directory.join("data"), &node.directory.join("data-before"));
+        }
+        Self(network)
+    }
+}
+
+impl Drop for Rewind {
+    fn drop(&mut self) {
+        for node in &self.0.nodes {
+            copy_over(&node.directory.join("data-before"), &node.directory.join("data"));
+        }
+    }
+}
+
+/// A directory in the place of another.
+pub fn copy_over(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    let status = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(status.expect("cp").success());
 }
 
 /// The recipient's question for the citizen's allergy, under a new id.
@@ -153,6 +216,16 @@ pub fn question(citizen: &Citizen, source: &str, recipient: &str) -> Question {
         items: vec![ITEM.parse().expect("an item")],
         purpose: "treatment".parse().expect("a purpose"),
         whole: true,
+    }
+}
+
+/// A flipped bit anywhere makes a bundle prove nothing; looked at in some hundred places.
+pub fn every_bit_counts(file: &[u8], root: &wire::NetworkId) {
+    let step = file.len() / 101 + 1;
+    for at in (0..file.len()).step_by(step) {
+        let mut flipped = file.to_vec();
+        flipped[at] ^= 1 << (at % 8);
+        assert!(exchange::bundle::verify(&flipped, root).is_err(), "byte {at} may change");
     }
 }
 

@@ -2,22 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use consent::{UseCount, guard::Guard};
+use consent::{ChannelStore, UseCount, guard::Guard};
 use exchange::{
-    Declined, Evaluated, Previous, View,
+    Declined, Evaluated, PresentConsent, Previous, View,
     source::{ChannelView, PairView},
 };
 use wire::{
-    Now, ServiceId,
+    Bytes, Now, ServiceId,
     channel::{ChannelHead, ChannelId},
+    exchange::{ExchangeReply, Rejection},
 };
 
-use consent::ChannelStore;
-
-use super::{NodeId, World};
+use super::{Flight, NodeId, World};
 use crate::{
     cast::{Cast, PaperId, RequestId},
-    node::{Stage, Stored, source_channel},
+    judge::Passed,
+    node::{Stage, Stored, Work, source_channel},
     shared::Shared,
 };
 
@@ -26,12 +26,19 @@ use crate::{
 pub struct Facts {
     subject: ServiceId,
     state: consent::PairState,
-    channel: ChannelId,
+    /// The channel from the pair's home.
+    channel: Option<ChannelFacts>,
+    uses: BTreeMap<wire::DecisionId, UseCount>,
+    present: Option<Shared<PresentConsent>>,
+    previous: Option<Shared<Stored>>,
+    now: Now,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ChannelFacts {
+    id: ChannelId,
     applied: ChannelHead,
     lease: Result<consent::lease::Lease, consent::lease::NoLease>,
-    uses: BTreeMap<wire::DecisionId, UseCount>,
-    previous: Option<Stored>,
-    now: Now,
 }
 
 impl Facts {
@@ -40,14 +47,14 @@ impl Facts {
             pair: Some(PairView {
                 subject: &self.subject,
                 state: &self.state,
-                channel: Some(ChannelView {
-                    id: &self.channel,
-                    applied: &self.applied,
-                    lease: self.lease.as_ref().map_err(|none| *none),
+                channel: self.channel.as_ref().map(|channel| ChannelView {
+                    id: &channel.id,
+                    applied: &channel.applied,
+                    lease: channel.lease.as_ref().map_err(|none| *none),
                 }),
             }),
             uses: &self.uses,
-            present: None,
+            present: self.present.as_deref(),
             previous: self.previous.as_ref().map(|stored| Previous {
                 released: &stored.released,
                 presentation: &stored.presentation,
@@ -55,41 +62,81 @@ impl Facts {
             at: self.now.wall,
         }
     }
+
+    fn has_lease(&self) -> bool {
+        self.channel.as_ref().is_some_and(|channel| channel.lease.is_ok())
+    }
 }
+
 impl World {
-    fn facts(&self, cast: &Cast, request: RequestId, source: NodeId) -> Facts {
+    fn facts(
+        &self,
+        cast: &Cast,
+        source: NodeId,
+        request: RequestId,
+        present: Option<&Shared<PresentConsent>>,
+    ) -> Facts {
         let pair = cast.request(request).pair;
-        let channel = cast.channel(pair);
         let node = &self.nodes[source];
         let now = self.now(source);
-        let store = node.disk.channels.get(&channel).cloned().unwrap_or_default();
-        let applied = *source_channel(&store, cast, &channel).applied();
-        let lease = match node.memory.pulls.get(&channel) {
-            Some(puller) => puller.live(&applied.position, now).copied(),
-            None => Err(consent::lease::NoLease::Never),
-        };
         let subject = cast.subject(pair);
+        let state = node.disk.pairs.pair(&subject).expect("memory does not fail");
+        let channel = state.home.clone().map(|home| {
+            let id = ChannelId { home, source: cast.sources[pair.source].clone() };
+            let store = node.disk.channels.get(&id).cloned().unwrap_or_default();
+            let applied = *source_channel(&store, cast, &id).applied();
+            let lease = match node.memory.pulls.get(&id) {
+                Some(puller) => puller.live(&applied.position, now).copied(),
+                None => Err(consent::lease::NoLease::Never),
+            };
+            ChannelFacts { id, applied, lease }
+        });
         Facts {
-            state: store.pair(&subject).expect("memory does not fail"),
             subject,
+            state,
             channel,
-            applied,
-            lease,
-            uses: store.uses.clone(),
+            uses: node.disk.pairs.uses.clone(),
+            present: present.cloned(),
             previous: node.disk.releases.get(&request).cloned(),
             now,
         }
     }
 
-    /// A recipient asks, for the first time or again.
-    pub fn ask(&mut self, cast: &Cast, request: RequestId) {
+    fn facts_of(&self, cast: &Cast, source: NodeId, request: RequestId, work: &Work) -> Facts {
+        self.facts(cast, source, request, work.present.as_ref())
+    }
+
+    /// A signed request arrives, for the first time or again. `back`: who waits for the answer.
+    pub fn arrive(
+        &mut self,
+        cast: &Cast,
+        back: Option<NodeId>,
+        request: RequestId,
+        signed: &Bytes,
+    ) {
         let source = self.source(cast, cast.request(request).pair);
         if !self.nodes[source].serves() || self.nodes[source].memory.answers.contains_key(&request)
         {
             return;
         }
-        let facts = self.facts(cast, request, source);
-        let stage = match cast.authentic(request).evaluate(&facts.view()) {
+        let at = self.now(source).wall;
+        let authentic = match cast.authenticate(request, signed, at) {
+            Ok(authentic) => authentic,
+            Err(rejection) => {
+                return self.reply(source, back, request, ExchangeReply::Rejected(rejection));
+            }
+        };
+        let mut present = None;
+        if authentic.request().present_consent.is_some() {
+            let subject = cast.subject(cast.request(request).pair);
+            let state = self.nodes[source].disk.pairs.pair(&subject).expect("memory does not fail");
+            match cast.admit_present(&authentic, &state, self.status_age_ms, at) {
+                Some(admitted) => present = Some(Shared::new(admitted)),
+                None => return self.reply(source, back, request, ExchangeReply::NotPermitted),
+            }
+        }
+        let facts = self.facts(cast, source, request, present.as_ref());
+        let stage = match authentic.evaluate(&facts.view()) {
             Ok(Evaluated::Fetch(allowed)) => {
                 let stale = (!Guard::EvaluateInCommit.holds()).then(|| Shared::new(facts));
                 Stage::Fetching(Shared::new(allowed), stale)
@@ -97,21 +144,18 @@ impl World {
             Ok(Evaluated::Resend(resend)) => Stage::Again(Shared::new(resend)),
             Err(declined) => {
                 // Of what stands there, only a refusal is about consent.
-                if let (Some(stored), Ok(_), Declined::Refused(_)) =
-                    (&facts.previous, &facts.lease, &declined)
+                if let (Some(stored), true, Declined::Refused(_)) =
+                    (&facts.previous, facts.has_lease(), &declined)
                 {
-                    let (leaves, heard) =
-                        self.passed_on(cast, request, source, &stored.released.leaves);
-                    let wall_ms = since_start(facts.now);
-                    self.judge.update(|judge| {
-                        judge.retry_declined(cast, request, &leaves, &heard, wall_ms, &declined);
-                    });
+                    let passed = self.passed_on(cast, source, &facts, request, stored);
+                    self.judge.update(|judge| judge.retry_declined(cast, &passed, &declined));
                 }
-                return;
+                return self.reply(source, back, request, declined.reply());
             }
         };
+        let work = Work { request: Shared::new(authentic), present, back, stage };
         self.nodes[source].update(|node| {
-            node.memory.update(|memory| memory.answers.insert(request, stage));
+            node.memory.update(|memory| memory.answers.insert(request, work));
         });
     }
 
@@ -121,15 +165,14 @@ impl World {
         if !self.nodes[source].serves() {
             return;
         }
-        let Some(stage) = self.nodes[source].memory.answers.get(&request).cloned() else { return };
-        let facts = self.facts(cast, request, source);
-        let at = trust::testing::NOW;
-        let committed = match &stage {
+        let Some(work) = self.nodes[source].memory.answers.get(&request).cloned() else { return };
+        let facts = self.facts_of(cast, source, request, &work);
+        let committed = match &work.stage {
             Stage::Fetching(allowed, stale) => {
                 let number = cast.request(request).pair.source;
-                let facts = stale.as_deref().unwrap_or(&facts);
-                match cast.prepare(request, (**allowed).clone(), number, at) {
-                    Some(prepared) => prepared.commit(&facts.view()),
+                let read = stale.as_deref().unwrap_or(&facts);
+                match cast.prepare((**allowed).clone(), number, facts.now.wall) {
+                    Some(prepared) => prepared.commit(&read.view()),
                     None => return,
                 }
             }
@@ -138,35 +181,32 @@ impl World {
         };
         let committed = match committed {
             Ok(committed) => committed,
-            Err(_) => {
+            Err(declined) => {
                 self.forget(source, request);
-                return;
+                return self.reply(source, work.back, request, declined.reply());
             }
         };
         if let Some(write) = committed.write() {
-            let (leaves, heard) = self.passed_on(cast, request, source, &write.released.leaves);
-            let (true_ms, wall_ms) = (self.true_ms, since_start(facts.now));
-            self.judge.update(|judge| {
-                judge.released(cast, request, &leaves, &heard, (true_ms, wall_ms));
-            });
             let stored = Stored {
                 released: write.released.clone(),
                 presentation: write.presentation.to_vec(),
             };
+            let passed = self.passed_on(cast, source, &facts, request, &stored);
+            self.judge.update(|judge| judge.released(cast, &passed));
             let uses = write.uses.to_vec();
             self.nodes[source].update(|node| {
                 node.disk.update(|disk| {
                     disk.append(&("release", request));
-                    disk.releases.insert(request, stored);
+                    disk.releases.insert(request, Shared::new(stored));
                     if Guard::UseInSameWrite.holds() {
-                        disk.channel(&facts.channel, |store| store.uses.extend(uses));
+                        disk.pairs.update(|pairs| pairs.uses.extend(uses));
                     }
                 });
             });
         }
-        let stage = Stage::Leaving(Shared::new(committed));
+        let work = Work { stage: Stage::Leaving(Shared::new(committed)), ..work };
         self.nodes[source].update(|node| {
-            node.memory.update(|memory| memory.answers.insert(request, stage));
+            node.memory.update(|memory| memory.answers.insert(request, work));
         });
     }
 
@@ -176,19 +216,17 @@ impl World {
         if !self.nodes[source].serves() {
             return;
         }
-        let answer = self.nodes[source].memory.answers.get(&request).cloned();
-        let Some(Stage::Leaving(committed)) = answer else { return };
-        let facts = self.facts(cast, request, source);
-        let sent = (*committed).clone().send(&facts.view());
+        let Some(work) = self.nodes[source].memory.answers.get(&request).cloned() else { return };
+        let Stage::Leaving(committed) = &work.stage else { return };
+        let facts = self.facts_of(cast, source, request, &work);
+        let sent = (**committed).clone().send(&facts.view());
         self.forget(source, request);
-        if sent.is_ok()
-            && let Some(stored) = &facts.previous
-        {
-            let (leaves, heard) = self.passed_on(cast, request, source, &stored.released.leaves);
-            let (true_ms, wall_ms) = (self.true_ms, since_start(facts.now));
-            self.judge
-                .update(|judge| judge.left(cast, request, &leaves, &heard, (true_ms, wall_ms)));
+        if let (Ok(_), Some(stored)) = (&sent, &facts.previous) {
+            let passed = self.passed_on(cast, source, &facts, request, stored);
+            self.judge.update(|judge| judge.left(cast, &passed));
         }
+        let reply = sent.unwrap_or_else(|declined| declined.reply());
+        self.reply(source, work.back, request, reply);
     }
 
     fn forget(&mut self, source: NodeId, request: RequestId) {
@@ -197,25 +235,44 @@ impl World {
         });
     }
 
+    fn reply(
+        &mut self,
+        from: NodeId,
+        back: Option<NodeId>,
+        request: RequestId,
+        reply: ExchangeReply,
+    ) {
+        // A source that is not ready says so, and nothing that a recipient could keep.
+        let is_answer = reply != ExchangeReply::Rejected(Rejection::Unavailable);
+        if let Some(to) = back.filter(|_| is_answer) {
+            self.send(Flight::Reply { from, to, request, reply: Shared::new(reply) });
+        }
+    }
+
     /// What passed on which permit, and what the source has heard of the pair, in plain words.
     fn passed_on(
         &self,
         cast: &Cast,
-        request: RequestId,
         source: NodeId,
-        leaves: &[(wire::ItemType, wire::DecisionId)],
-    ) -> (Vec<(u8, PaperId)>, BTreeSet<PaperId>) {
-        let leaves = leaves.iter().map(|(item, permit)| {
+        facts: &Facts,
+        request: RequestId,
+        stored: &Stored,
+    ) -> Passed {
+        let leaves = stored.released.leaves.iter().map(|(item, permit)| {
             let leaf = crate::cast::LEAVES.iter().position(|name| *name == item.as_str());
-            let permit = cast.by_decision(permit).expect("a permit of the cast");
+            let permit: PaperId = cast.by_decision(permit).expect("a permit of the cast");
             (1 << leaf.expect("a leaf of the cast"), permit)
         });
         let heard = self.nodes[source].disk.heard.get(&cast.request(request).pair);
-        (leaves.collect(), heard.cloned().unwrap_or_default())
+        let heard: BTreeSet<PaperId> = heard.cloned().unwrap_or_default();
+        Passed {
+            request,
+            leaves: leaves.collect(),
+            heard,
+            presentation: wire::sha256(&stored.presentation),
+            at: self.true_ms,
+            wall: facts.now.wall.ms_since(trust::testing::NOW),
+            status_age_ms: self.status_age_ms,
+        }
     }
-}
-
-/// What a node's wall clock shows, as the plain words count it.
-fn since_start(now: Now) -> u64 {
-    now.wall.ms_since(trust::testing::NOW)
 }

@@ -6,9 +6,9 @@ use evidence::{
 };
 use wire::{Hash, OrganisationId, channel::ChannelId};
 
-use super::{Flight, NodeId, World, fold};
+use super::{Flight, NodeId, World};
 use crate::{
-    cast::{Cast, PairId, PaperId},
+    cast::{Cast, PairId, PlainReopen},
     node::{Disk, Memory, Power, Role},
     shared::Shared,
 };
@@ -25,14 +25,14 @@ impl World {
     }
 
     /// The process starts, and asks its witnesses whether its log was longer.
-    pub fn start(&mut self, node: NodeId) {
+    pub fn start(&mut self, cast: &Cast, node: NodeId) {
         self.runs += 1;
         let (run, now) = (self.runs, self.now(node));
         let restored = !self.may_start(node) && Guard::StartCheck.holds();
         self.nodes[node].update(|node| {
             node.power = if restored { Power::Restored } else { Power::Serving };
             let mut memory = Memory::new(run, now);
-            memory.grants_known = node.disk.log.len() as u64;
+            memory.grants_known = node.disk.size();
             for (channel, store) in &node.disk.channels {
                 let Some(machine) = &store.home_channel else { continue };
                 if machine.acknowledged() < machine.head().position.length {
@@ -43,24 +43,32 @@ impl World {
         });
         // Only a disk that was replaced can lack anything, and that comes with a start.
         let this = &self.nodes[node];
-        if this.serves() && this.role == Role::Home(node) {
-            let disk = this.disk.clone();
-            self.judge.update(|judge| judge.serves(node, &disk));
+        match this.role {
+            _ if !this.serves() => {}
+            Role::Home(_) => {
+                let disk = this.disk.clone();
+                self.judge.update(|judge| judge.serves(node, &disk));
+            }
+            Role::Source(_) => {}
+            Role::Recipient(number) => {
+                self.judge_recipient(node, |request| cast.request(request).recipient == number);
+            }
         }
     }
 
     /// What the node's start check makes of the witness's answer.
     fn may_start(&self, node: NodeId) -> bool {
-        let log = &self.nodes[node].disk.log;
+        let disk = &self.nodes[node].disk;
         let checkpoint =
             |size: u64, root: Hash| Checkpoint { origin: format!("log {node}"), size, root };
-        let root_at = |size: u64| log.get(..usize::try_from(size).ok()?).map(fold);
+        let size = disk.size();
+        let Some(root) = disk.root_at(size) else { return false };
         let witness = OrganisationId::from_base("999999999999").expect("twelve digits");
         let alone = Quorum::new(1, 1, 1).expect("one witness that always answers");
-        let own = checkpoint(log.len() as u64, fold(log));
+        let own = checkpoint(size, root);
         let mut check = StartCheck::new(own, alone, [witness.clone()]);
         let latest = self.witnessed.get(&node).map(|(size, root)| checkpoint(*size, *root));
-        check.answer(&witness, latest.as_ref(), root_at);
+        check.answer(&witness, latest.as_ref(), |size| disk.root_at(size));
         check.verdict() == StartVerdict::Serve
     }
 
@@ -116,6 +124,11 @@ impl World {
             Flight::Forked { to, channel, .. } => (*to, true, channel),
             Flight::Push { from, channel, .. } => (*from, false, channel),
             Flight::Applied { to, channel, .. } => (*to, false, channel),
+            // Whoever waits for a reply asks again when it is told to.
+            Flight::Request { .. }
+            | Flight::Reply { .. }
+            | Flight::Receipt { .. }
+            | Flight::Noted { .. } => return,
         };
         if !self.nodes[node].serves() {
             return;
@@ -143,15 +156,20 @@ impl World {
         self.nodes[node].update(|node| node.disk = disk);
     }
 
-    /// The denies of a pair that a wallet sees in its register; none if the home does not answer.
-    pub fn denies_at_home(&self, cast: &Cast, pair: PairId) -> Vec<PaperId> {
-        let home = &self.nodes[self.home(cast, pair)];
-        let Some(store) = home.disk.channels.get(&cast.channel(pair)) else { return vec![] };
-        if !home.serves() {
+    /// What a wallet sees at a home of the denies that stand: one by one, and as collapses list them.
+    /// None if the home does not answer.
+    pub fn denies_at(&self, cast: &Cast, home: NodeId, pair: PairId) -> Vec<PlainReopen> {
+        let node = &self.nodes[home];
+        let Some(store) = node.disk.channels.get(&cast.channel(home, pair)) else { return vec![] };
+        if !node.serves() {
             return vec![];
         }
         let state = store.pair(&cast.subject(pair)).expect("memory does not fail");
-        state.denies.keys().filter_map(|id| cast.by_decision(id)).collect()
+        let single = state.denies.keys().filter_map(|id| cast.by_decision(id));
+        let listed = state.collapsed.values().map(|ids| {
+            PlainReopen::Collapsed(ids.iter().filter_map(|id| cast.by_decision(id)).collect())
+        });
+        single.map(PlainReopen::Deny).chain(listed).collect()
     }
 
     pub fn set_drift(&mut self, node: NodeId, ppm: i64) {

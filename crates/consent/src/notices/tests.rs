@@ -3,6 +3,8 @@ use std::collections::BTreeMap;
 use super::*;
 
 const NOW: Timestamp = Timestamp::from_secs(1_775_001_600);
+const MORE: Noted = Noted::Taken { more: true };
+const ALL: Noted = Noted::Taken { more: false };
 
 /// A store in memory, and the home at the other end.
 #[derive(Default)]
@@ -58,7 +60,7 @@ impl Desk {
         self.outbox().batch(self).unwrap()
     }
 
-    fn noted(&mut self, next: u64) -> bool {
+    fn noted(&mut self, next: u64) -> Noted {
         self.outbox().noted(self, next).unwrap()
     }
 }
@@ -120,10 +122,10 @@ fn a_batch_on_its_way_is_not_changed_and_goes_again_until_it_is_noted() {
     desk.note(refused("treatment", "denied"), 2);
     desk.note(refused("treatment", "denied"), 3);
     assert_eq!(desk.batch(), sent, "the same again");
-    assert!(desk.noted(1), "more waits");
+    assert_eq!(desk.noted(1), MORE);
     let next = desk.batch();
     assert_eq!((next.len(), next[0].seq, next[0].count), (1, 1, 2));
-    assert!(!desk.noted(2));
+    assert_eq!(desk.noted(2), ALL);
     assert!(desk.batch().is_empty());
     assert!(desk.notices.is_empty() && desk.open.is_empty(), "nothing is left behind");
 }
@@ -154,9 +156,9 @@ fn batches_are_bounded() {
         desk.note(released(n as u8), n);
     }
     assert_eq!(desk.batch().len(), 256);
-    assert!(desk.noted(256));
+    assert_eq!(desk.noted(256), MORE);
     assert_eq!(desk.batch().len(), 44);
-    assert!(!desk.noted(300));
+    assert_eq!(desk.noted(300), ALL);
 }
 
 #[test]
@@ -214,17 +216,42 @@ fn ends_that_were_restored_find_their_step_again() {
     desk.noted(1);
     desk.note(released(2), 2);
     desk.batch();
-    assert!(desk.noted(0));
+    assert_eq!(desk.noted(0), Noted::OutOfStep);
     assert_eq!(desk.batch()[0].seq, 0);
-    assert!(!desk.noted(1));
+    assert_eq!(desk.noted(1), ALL);
     // This source lost count: other notices came under its numbers.
     desk.note(released(3), 3);
     assert_eq!(desk.batch()[0].seq, 1);
-    desk.outbox().out_of_step(&mut desk).unwrap();
+    desk.outbox().out_of_step(&mut desk);
     assert_eq!(desk.batch()[0].seq, 2);
-    assert!(desk.noted(40));
+    assert_eq!(desk.noted(40), Noted::OutOfStep);
     assert_eq!(desk.batch()[0].seq, 40);
-    // Nonsense changes nothing.
-    assert!(desk.noted(u64::MAX));
+    // Nonsense changes nothing, and is no progress.
+    assert_eq!(desk.noted(u64::MAX), Noted::OutOfStep);
     assert_eq!(desk.batch()[0].seq, 40);
+    assert_eq!(desk.noted(41), ALL);
+    assert!(desk.notices.is_empty(), "nothing is left behind");
+}
+
+#[test]
+fn out_of_step_nothing_that_waits_is_written_anew() {
+    let mut desk = Desk::default();
+    for n in 0..300 {
+        desk.note(released(n as u8), n);
+    }
+    desk.note(refused("treatment", "denied"), 300);
+    desk.batch();
+    let stored = desk.notices.clone();
+    assert_eq!(desk.noted(1000), Noted::OutOfStep);
+    assert_eq!(desk.notices, stored);
+    // What was not in a batch yet is counted up still.
+    desk.note(refused("treatment", "denied"), 301);
+    assert_eq!(
+        desk.batch().iter().map(|notice| notice.seq).collect::<Vec<_>>(),
+        Vec::from_iter(1000..1256)
+    );
+    assert_eq!(desk.noted(1256), MORE);
+    let rest = desk.batch();
+    assert_eq!((rest.len(), rest[0].seq, rest[44].count), (45, 1256, 2));
+    assert_eq!(desk.noted(1301), ALL);
 }

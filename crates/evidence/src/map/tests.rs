@@ -1,5 +1,5 @@
 use proptest::{collection::vec, prelude::*};
-use wire::{cbor, sha256};
+use wire::{cbor, hash_parts, sha256};
 
 use super::*;
 

@@ -1,21 +1,25 @@
 //! Checking a bundle, step by step, each step by name.
 
+mod channels;
+
 use std::collections::{BTreeMap, BTreeSet};
 
-use consent::{
-    PairState, Query, UseCount, evaluate, evaluate::use_after, source::absorb, store::pair_digest,
-};
+use consent::{PairState, Query, UseCount, evaluate, evaluate::use_after};
 use evidence::{note::log_origin, record::Release};
 use trust::{Member, Trust, verify_identity};
 use wire::{
-    DecisionId, Hash, Message, MultiSigned, NetworkId, Signed, Timestamp, Verified,
-    channel::{ChannelId, Grant, HeadStatement},
+    DecisionId, Message, MultiSigned, NetworkId, Signed, Timestamp, Verified,
+    channel::{ChannelId, Grant},
     exchange::{Receipt, Request},
     membership::{NodeIdentity, Role, Root, TrustFile, TrustList, TrustTimestamp},
 };
 
 use super::{Bundle, FORMAT};
-use crate::credential::{CLOCK_SKEW_MS, CheckedPresentation, Expected, Terms, check_presentation};
+use crate::{
+    credential::{CLOCK_SKEW_MS, CheckedPresentation, Expected, Terms, check_presentation},
+    request::{Authentic, Received},
+    source::{LONGEST_STATUS_AGE_MS, PresentConsent},
+};
 
 /// One thing that was checked, in words for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,20 +81,41 @@ pub fn verify(bytes: &[u8], root: &NetworkId) -> Result<Verdict, BundleError> {
     }
 
     let release = check_release(&bundle, &source, &trust, &mut passed)?;
-    let request = check_request(&release, &recipient, &source, &trust, at)?;
+    let request = check_request(&release, &recipient, &trust, at)?;
+    let asked = request.request();
     passed("request", format!("{} by {}", release.request_id, release.recipient));
-    check_lease(&bundle, &release, &home, &trust, at)?;
-    passed("lease", format!("granted by {} and live at the release", home.name));
-    check_head(&bundle, &release, &home, &trust)?;
-    passed("channel head", format!("{} entries, signed by the home", release.position.length));
+    match &bundle.grant {
+        Some(grant) => {
+            check_lease(grant, &release, &home, &trust, at)?;
+            passed("lease", format!("granted by {} and live at the release", home.name));
+        }
+        None => {
+            let on_present = release.lease.is_none() && asked.present_consent.is_some();
+            ensure("lease", on_present, "there is none, and no present-consent")?;
+            passed("lease", "none: released on a present-consent".to_owned());
+        }
+    }
+    check_channel("channel head", &release.channel, &release, &home)?;
+    let heads = channels::check_heads(&bundle.channels, &release, &trust, at)?;
+    passed("channel head", channels::describe(&heads, &release));
+    let pair = channels::replay(heads, &bundle.channels, &release, &trust, at)?;
+    let entries: usize = bundle.channels.iter().map(|channel| channel.entries.len()).sum();
+    passed("decisions", format!("all {entries} entries of the pair"));
 
-    let pair = replay(&bundle, &release, &trust, at)?;
-    passed("decisions", format!("all {} entries of the pair", bundle.entries.len()));
-    let request_message = request.message();
-    check_consent(&pair, &release, request_message, at)?;
+    let present = check_present(&request, &release, &pair, &trust, at)?;
+    if let Some(present) = &present {
+        let age_s = at.ms_since(present.status()) / 1000;
+        let said = "signed at the counter for this request";
+        passed("present-consent", format!("{said}; its certificate was good {age_s} s before"));
+    }
+    let pair = match &present {
+        Some(present) => present.joined(&pair, release.lease.is_none()),
+        None => pair,
+    };
+    check_consent(&pair, &release, asked, at)?;
     passed("consent", format!("permitted by {}", names(&release.permits)));
 
-    let presentation = check_released(&bundle, &release, request_message, &trust, at)?;
+    let presentation = check_released(&bundle, &release, asked, &trust, at)?;
     let terms = |id| pair.permits.get(id).map(|standing| Terms::of(&standing.permit));
     let fits = presentation.terms().iter().all(|(id, said)| terms(id).as_ref() == Some(said));
     ensure("presentation", fits, "its terms are not those of the permits")?;
@@ -104,7 +129,8 @@ pub fn verify(bytes: &[u8], root: &NetworkId) -> Result<Verdict, BundleError> {
     }
     let not_checked = vec![
         "how often a counted permit had been used before",
-        "denies that reached the source outside of the home's channel",
+        "denies that reached the source outside of the channels of the pair's homes, or by a former \
+         home after it let go",
         "witness cosignatures and a timestamp token: this bundle carries none",
         "revocation status of the certificates, other than the denylist",
     ];
@@ -215,28 +241,22 @@ fn check_release(
     Ok(release)
 }
 
+/// The request as the source took it, at the time of the release.
 fn check_request(
     release: &Release,
     recipient: &Member,
-    source: &Member,
     trust: &Trust,
     at: Timestamp,
-) -> Result<Verified<Request>, BundleError> {
-    let signed = Signed::<Request>::decode(&release.request, trust.network())
-        .and_then(|signed| signed.verify(recipient.organisation_key()))
+) -> Result<Authentic, BundleError> {
+    let services = std::slice::from_ref(&release.pair.source);
+    let request = Received::decode(&release.request, trust.network())
+        .and_then(|request| request.authenticate(recipient, services, at))
         .map_err(failed("request"))?;
-    let request = signed.message();
-    ensure("request", signed.id() == release.request_id, "the release names another request")?;
-    ensure("request", request.id == release.request_nonce, "the release names another request id")?;
-    let parties = recipient.owns(&request.recipient)
-        && request.recipient == release.recipient
-        && source.owns(&request.source)
-        && request.source == release.pair.source;
-    ensure("request", parties, "it is between other services")?;
-    let in_time =
-        request.issued <= at.plus_ms(CLOCK_SKEW_MS) && at <= request.expires.plus_ms(CLOCK_SKEW_MS);
-    ensure("request", in_time, "it was not valid when the release was made")?;
-    Ok(signed)
+    ensure("request", request.id() == release.request_id, "the release names another request")?;
+    let Request { id, recipient, .. } = request.request();
+    ensure("request", *id == release.request_nonce, "the release names another request id")?;
+    ensure("request", *recipient == release.recipient, "it is by another service")?;
+    Ok(request)
 }
 
 fn signed_by<M: Message>(
@@ -251,13 +271,13 @@ fn signed_by<M: Message>(
 }
 
 fn check_lease(
-    bundle: &Bundle,
+    grant: &[u8],
     release: &Release,
     home: &Member,
     trust: &Trust,
     at: Timestamp,
 ) -> Result<(), BundleError> {
-    let grant = signed_by::<Grant>("lease", &bundle.grant, home, trust)?;
+    let grant = signed_by::<Grant>("lease", grant, home, trust)?;
     ensure("lease", release.lease == Some(grant.id()), "the release was made under another grant")?;
     check_channel("lease", &grant.message().channel, release, home)?;
     let head = grant.message().head;
@@ -281,45 +301,24 @@ fn check_channel(
     ensure(check, fits, "it is for another channel")
 }
 
-fn check_head(
-    bundle: &Bundle,
+/// The present-consent that the request carries, if it carries one: looked at as the source did. How old
+/// a status the source took is its own affair, within a day.
+fn check_present(
+    request: &Authentic,
     release: &Release,
-    home: &Member,
-    trust: &Trust,
-) -> Result<(), BundleError> {
-    let statement = signed_by::<HeadStatement>("channel head", &bundle.statement, home, trust)?;
-    check_channel("channel head", &statement.message().channel, release, home)?;
-    let head = statement.message().head;
-    let fits = head.position == release.position && head.map == release.map;
-    ensure("channel head", fits, "the release was made at another head")
-}
-
-/// Lets every entry of the pair act on an empty state, and proves that there were no others.
-fn replay(
-    bundle: &Bundle,
-    release: &Release,
+    pair: &PairState,
     trust: &Trust,
     at: Timestamp,
-) -> Result<PairState, BundleError> {
-    let mut pair = PairState::default();
-    let mut digest = Hash([0; 32]);
-    let mut next = 0;
-    for entry in &bundle.entries {
-        let fits = entry.subject == release.pair.subject
-            && (next..release.position.length).contains(&entry.seq);
-        ensure("decisions", fits, "an entry of another pair, out of order, or beyond the head")?;
-        next = entry.seq + 1;
-        let hash = entry.hash();
-        digest = pair_digest(&digest, &hash);
-        absorb(&release.channel, &mut pair, entry, &hash, trust, at);
+) -> Result<Option<PresentConsent>, BundleError> {
+    const CHECK: &str = "present-consent";
+    if request.request().present_consent.is_none() {
+        return Ok(None);
     }
-    let one_home = "the pair came from another home, and a bundle holds one home's channel";
-    ensure("decisions", !pair.has_moved(), one_home)?;
-    bundle
-        .map_proof
-        .verify_presence(&release.map, &Hash(release.pair.subject.0), &digest)
-        .map_err(failed("decisions"))?;
-    Ok(pair)
+    let present = PresentConsent::admit(request, pair, trust, LONGEST_STATUS_AGE_MS, at)
+        .map_err(failed(CHECK))?;
+    let theirs = present.subject() == release.pair.subject;
+    ensure(CHECK, theirs, "it is by another citizen than the release is about")?;
+    Ok(Some(present))
 }
 
 fn check_released(

@@ -4,13 +4,14 @@
 //! that the source holds.
 
 use consent::{
-    AdmissionError, AdmittedDecision, PairState, admission::ReadDecision, pair::StandingPermit,
+    AdmissionError, AdmittedDecision, PairState, admission::ReadDecision, guard::Guard,
+    pair::StandingPermit,
 };
 use trust::{CertificateKind, LeafSubject, Trust};
 use wire::{
     DecisionId, NetworkId, Pair, ServiceId, Timestamp,
     citizen::{CertificateStatus, Standing},
-    consent::{Permit, Uses},
+    consent::Uses,
     exchange,
     membership::CaPurpose,
 };
@@ -19,6 +20,8 @@ use crate::{credential::CLOCK_SKEW_MS, request::Authentic};
 
 /// How old the status of the signing certificate may be, unless the source is told otherwise.
 pub const STATUS_AGE_MS: u64 = 600_000;
+/// The most that a source may be told: a status says nothing of what came after it.
+pub const LONGEST_STATUS_AGE_MS: u64 = 24 * 3_600_000;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum PresentConsentError {
@@ -78,18 +81,17 @@ impl PresentConsent {
         at: Timestamp,
     ) -> Result<Self, PresentConsentError> {
         let decision = read(request, trust.network())?.admit(pair, trust, at)?;
-        let Some(permit) = decision.permit() else {
-            return Err(PresentConsentError::OtherRequest);
-        };
+        let standing = StandingPermit::new(&decision).ok_or(PresentConsentError::OtherRequest)?;
+        let permit = &standing.permit;
         let asked = request.request();
-        let fits = permit.request == Some(asked.consent_hash())
+        let this = permit.request == Some(asked.consent_hash());
+        let fits = (this || !Guard::PresentForOneRequest.holds())
             && permit.uses == Uses::Once
             && decision.decision().pair.source == asked.source;
         if !fits {
             return Err(PresentConsentError::OtherRequest);
         }
         let status = check_status(carried(request)?, trust, at)?;
-        let standing = standing(&decision, permit);
         let present = Self { standing, decision, request: request.id(), status, status_age_ms };
         if !present.is_fresh(at) {
             return Err(PresentConsentError::StaleStatus);
@@ -109,6 +111,11 @@ impl PresentConsent {
         &self.decision
     }
 
+    /// When the CA said that the certificate is good.
+    pub fn status(&self) -> Timestamp {
+        self.status
+    }
+
     pub(super) fn standing(&self) -> &StandingPermit {
         &self.standing
     }
@@ -119,14 +126,18 @@ impl PresentConsent {
 
     /// A status from the future (beyond what clocks differ) would be fresh for too long.
     pub(super) fn is_fresh(&self, at: Timestamp) -> bool {
-        self.status <= at.plus_ms(CLOCK_SKEW_MS) && at.ms_since(self.status) <= self.status_age_ms
+        let is_old = at.ms_since(self.status) > self.status_age_ms;
+        self.status <= at.plus_ms(CLOCK_SKEW_MS) && !(is_old && Guard::PresentStatusIsFresh.holds())
     }
 
     /// The pair with this permit in it, and, if it has to do alone, no other.
-    pub(super) fn joined(&self, pair: &PairState, alone: bool) -> PairState {
+    pub(crate) fn joined(&self, pair: &PairState, alone: bool) -> PairState {
         let mut pair = pair.clone();
         if alone {
             pair.permits.clear();
+        }
+        if !Guard::PresentNamesDenies.holds() {
+            (pair.denies, pair.folded) = Default::default();
         }
         pair.permits.insert(self.id(), self.standing.clone());
         pair
@@ -170,14 +181,5 @@ fn check_status(
     match status.standing {
         Standing::Good => Ok(status.time),
         Standing::Revoked => Err(PresentConsentError::Revoked),
-    }
-}
-
-fn standing(decision: &AdmittedDecision, permit: &Permit) -> StandingPermit {
-    StandingPermit {
-        key: decision.key(),
-        expressed_by: decision.decision().expressed_by,
-        scope: decision.decision().scope.clone(),
-        permit: permit.clone(),
     }
 }

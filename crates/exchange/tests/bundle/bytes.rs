@@ -65,8 +65,8 @@ fn a_file_has_one_spelling() {
     let key = b"\x67receipt\xf6";
     let place = text.windows(key.len()).position(|window| window == key).unwrap();
     let mut shorter = [&text[..place], &text[place + key.len()..]].concat();
-    assert_eq!(shorter[0], 0xac);
-    shorter[0] = 0xab;
+    assert_eq!(shorter[0], 0xaa);
+    shorter[0] = 0xa9;
     assert!(Bundle::from_bytes(&shorter).is_err());
     assert!(Bundle::from_bytes(&text).is_ok());
 }

@@ -107,7 +107,7 @@ fn about_another_citizen() {
     case.relog(|release| release.pair.subject = wire::ServiceId([0xa9; 32]));
     assert_eq!(case.fails(), "decisions");
     // Of whom there is no entry at all.
-    case.bundle.entries.clear();
+    case.bundle.channels[0].entries.clear();
     case.relog(|release| release.pair.subject = wire::ServiceId([0xcc; 32]));
     assert_eq!(case.fails(), "decisions");
 }

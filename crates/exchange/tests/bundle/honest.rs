@@ -40,9 +40,11 @@ fn it_verifies_and_names_every_check() {
     let items: Vec<_> = verdict.presentation.items().keys().cloned().collect();
     assert_eq!(items, [item("health.allergy")]);
     // What the tests beside this one rest on: gaps, several entries, proofs with a path.
-    let seqs: Vec<_> = case.bundle.entries.iter().map(|entry| entry.seq).collect();
+    let seqs: Vec<_> = case.bundle.channels[0].entries.iter().map(|entry| entry.seq).collect();
     assert_eq!((seqs, case.release.position.length), (vec![1, 2, 3], 5));
-    assert!(!case.bundle.map_proof.path.is_empty() && !case.bundle.release.path.is_empty());
+    assert!(
+        !case.bundle.channels[0].map_proof.path.is_empty() && !case.bundle.release.path.is_empty()
+    );
 }
 
 #[test]

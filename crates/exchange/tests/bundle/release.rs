@@ -3,23 +3,22 @@
 
 use std::collections::BTreeMap;
 
-use consent::lease::LeaseKeeper;
-use evidence::{
-    map,
-    record::{Record, Release},
-};
+use consent::lease::{LeaseKeeper, NoLease};
+use evidence::record::{Record, Release};
 use exchange::{
-    Ask, Authentic, ChannelView, Claims, Evaluated, Expected, PairView, Received, Terms,
-    UnsignedPresentation, View,
+    Ask, Authentic, ChannelView, Claims, Evaluated, Expected, PairView, PresentConsent, Received,
+    Terms, UnsignedPresentation, View,
     bundle::{Bundle, BundleError, FORMAT, Verdict, verify},
     check_presentation, receipt,
+    source::STATUS_AGE_MS,
 };
 use trust::{testing::NOW, verify_identity};
 use wire::{
     Bytes, DecisionId, Hash, ItemType, Signed, Timestamp,
     channel::Grant,
-    consent::Onward,
-    exchange::{ExchangeReply, Request},
+    citizen::{CertificateStatus, Standing},
+    consent::{Attested, Onward, Permit, Uses},
+    exchange::{self as messages, ExchangeReply, Request},
     ids::Pair,
 };
 
@@ -57,9 +56,44 @@ pub fn released(mut world: World) -> Case {
     let request = request(&mut world, "health.allergy");
     let authentic = authentic(&world, &request);
     let grant = world.grant();
-    let (release, presentation) = release(&mut world, &authentic, &grant);
-    let bundle = assemble(&mut world, &request, &release, presentation, &grant);
+    let (release, presentation) = release(&mut world, &authentic, Some(&grant));
+    let bundle = assemble(&mut world, &request, &release, presentation, Some(&grant));
     Case { world, release, bundle }
+}
+
+/// A release without a lease, on a permit that the citizen signed at the counter, changed by `change`.
+pub fn at_the_counter(mut world: World, change: impl FnOnce(&mut Permit)) -> Case {
+    world.sync();
+    let request = present(&mut world, change, |_| ());
+    let authentic = authentic(&world, &request);
+    let (release, presentation) = release(&mut world, &authentic, None);
+    let bundle = assemble(&mut world, &request, &release, presentation, None);
+    Case { world, release, bundle }
+}
+
+/// The hospital's request with a present-consent for it; its permit and status may be changed before
+/// they are signed.
+pub fn present(
+    world: &mut World,
+    change: impl FnOnce(&mut Permit),
+    alter: impl FnOnce(&mut CertificateStatus),
+) -> Request {
+    let bare = request(world, "health.allergy");
+    let permit = world.signed_permit(&hospital(), |permit| {
+        permit.request = Some(bare.consent_hash());
+        permit.uses = Uses::Once;
+        change(permit);
+    });
+    let mut status = CertificateStatus {
+        certificate: wire::sha256(&permit.chain[0]),
+        standing: Standing::Good,
+        time: Timestamp(world.clock.0 - 5_000),
+    };
+    alter(&mut status);
+    // The first city certified the phone, wherever the citizen lives now.
+    let city = world.network.city(0);
+    let status = Attested { object: world.sign(status, &city.signer), chain: city.chain };
+    Request { present_consent: Some(messages::PresentConsent { permit, status }), ..bare }
 }
 
 /// A release of `what` that the source makes up, citing `permits`. The home plays along: it signs
@@ -100,7 +134,7 @@ pub fn forged(mut world: World, what: &str, permits: &[DecisionId]) -> Case {
         map: applied.map,
         lease: Some(signed_id(&world, &grant)),
     };
-    let bundle = assemble(&mut world, &request, &release, presentation.into_bytes(), &grant);
+    let bundle = assemble(&mut world, &request, &release, presentation.into_bytes(), Some(&grant));
     Case { world, release, bundle }
 }
 
@@ -125,7 +159,7 @@ impl Case {
     pub fn regrant(&mut self, change: impl FnOnce(&mut Grant)) {
         let mut grant = self.world.grant();
         change(&mut grant);
-        self.bundle.grant = self.world.sign(grant.clone(), &self.world.home.signer);
+        self.bundle.grant = Some(self.world.sign(grant.clone(), &self.world.home.signer));
         let id = signed_id(&self.world, &grant);
         self.relog(|release| release.lease = Some(id));
     }
@@ -148,7 +182,7 @@ pub fn request(world: &mut World, what: &str) -> Request {
     ask.request(id, nonce, world.clock, 60_000).unwrap()
 }
 
-fn authentic(world: &World, request: &Request) -> Authentic {
+pub fn authentic(world: &World, request: &Request) -> Authentic {
     let bytes = world.sign(request.clone(), &world.hospital.signer);
     let trust = &world.network.trust;
     let member = verify_identity(&world.hospital.identity, trust, world.clock).unwrap();
@@ -163,15 +197,24 @@ pub fn records(items: &[ItemType]) -> BTreeMap<ItemType, exchange::Record> {
     items.iter().map(|item| (item.clone(), record.clone())).collect()
 }
 
-/// Every stage at the source, with the use it spends.
-fn release(world: &mut World, authentic: &Authentic, grant: &Grant) -> (Release, Vec<u8>) {
+/// Every stage at the source, with the use it spends; on a present-consent without a grant.
+fn release(world: &mut World, authentic: &Authentic, grant: Option<&Grant>) -> (Release, Vec<u8>) {
     let (channel, now) = (world.channel(), world.now());
     let mut keeper = LeaseKeeper::new(channel.clone());
-    keeper.sending(grant.nonce, now);
-    keeper.granted(grant, signed_id(world, grant)).unwrap();
     let applied = *world.source_end.applied();
-    let lease = keeper.live(&applied.position, now);
+    let lease = match grant {
+        Some(grant) => {
+            keeper.sending(grant.nonce, now);
+            keeper.granted(grant, signed_id(world, grant)).unwrap();
+            keeper.live(&applied.position, now)
+        }
+        None => Err(NoLease::Never),
+    };
     let state = world.source_store.pairs[&HERE].clone();
+    let present = authentic.request().present_consent.is_some().then(|| {
+        let trust = &world.network.trust;
+        PresentConsent::admit(authentic, &state, trust, STATUS_AGE_MS, world.clock).unwrap()
+    });
     let view = View {
         pair: Some(PairView {
             subject: &HERE,
@@ -179,7 +222,7 @@ fn release(world: &mut World, authentic: &Authentic, grant: &Grant) -> (Release,
             channel: Some(ChannelView { id: &channel, applied: &applied, lease }),
         }),
         uses: &world.source_store.uses,
-        present: None,
+        present: present.as_ref(),
         previous: None,
         at: world.clock,
     };
@@ -209,12 +252,11 @@ fn assemble(
     request: &Request,
     release: &Release,
     presentation: Vec<u8>,
-    grant: &Grant,
+    grant: Option<&Grant>,
 ) -> Bundle {
     let at = world.clock;
     let proof = world.logged(&Record::new(release, at));
-    let statement = world.statement(*world.source_end.applied());
-    let entries = world.source_store.source_entries.iter();
+    let channels = world.former.iter().cloned().chain([world.extract()]).collect();
     Bundle {
         format: FORMAT.to_owned(),
         trust: world.network.file.clone(),
@@ -224,10 +266,8 @@ fn assemble(
         release: proof,
         receipt: Some(receipt_of(world, request, release, &presentation, at)),
         presentation: presentation.into(),
-        grant: world.sign(grant.clone(), &world.home.signer),
-        statement: world.sign(statement, &world.home.signer),
-        entries: entries.filter(|entry| entry.subject == HERE).cloned().collect(),
-        map_proof: map::prove(&world.source_store.map, &Hash(HERE.0)).unwrap(),
+        grant: grant.map(|grant| world.sign(grant.clone(), &world.home.signer)),
+        channels,
     }
 }
 

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use consent::{
-    AdmittedKeyBegin, AdmittedKeyEnd, ChannelStore, admission::ReadDecision, home::HomeChannel,
-    memory::MemoryStore, source::SourceChannel,
+    AdmittedKeyBegin, AdmittedKeyEnd, AdmittedMove, ChannelStore, CheckedExtract, PairState,
+    admission::ReadDecision, home::HomeChannel, memory::MemoryStore, moving::Arrival,
+    source::SourceChannel,
 };
-use evidence::{log::Log, note::NoteSigner, proof::LogProof, record};
+use evidence::{log::Log, map, note::NoteSigner, proof::LogProof, record};
 use trust::{
     LeafKind, Validity,
     testing::{NOW, TestNetwork, TestOrganisation, TestSigner, descriptor, issue_leaf},
@@ -16,10 +17,10 @@ use trust::{
 use wire::{
     Bytes, DecisionId, Hash, ItemType, Nonce, Now, ServiceId, ServiceName, SignError, Signed,
     Signer, Timestamp,
-    channel::{ChannelHead, ChannelId, Grant, HeadStatement},
+    channel::{ChannelHead, ChannelId, Grant, HeadStatement, PairExtract},
     consent::{
-        Attested, Decision, ExpressedBy, Items, KeyBegin, KeyEnd, Link, Notice, Onward, Permit,
-        PurposeScope, Recipient, Scope, Uses, Verdict,
+        Attested, Decision, ExpressedBy, Items, KeyBegin, KeyEnd, Link, Move, Notice, Onward,
+        Permit, PurposeScope, Recipient, Scope, Uses, Verdict,
     },
     ids::Pair,
     membership::Role,
@@ -94,6 +95,8 @@ pub struct World {
     home_store: MemoryStore,
     pub source_end: SourceChannel,
     pub source_store: MemoryStore,
+    /// What the source had applied from the homes before, the first one first.
+    pub former: Vec<PairExtract>,
     pub log: Log,
     pub log_nodes: BTreeMap<(u8, u64), Hash>,
     pub clock: Timestamp,
@@ -124,6 +127,7 @@ impl World {
             home_store: MemoryStore::default(),
             source_end: SourceChannel::new(&network.id, id),
             source_store: MemoryStore::default(),
+            former: Vec::new(),
             log: Log::default(),
             log_nodes: BTreeMap::new(),
             clock: NOW,
@@ -189,6 +193,55 @@ impl World {
         let end = AdmittedKeyEnd::admit(&end, &channel, &state, trust, self.clock).unwrap();
         let now = self.now();
         self.home_end.accept_key_end(&mut self.home_store, &end, &RUN, now).unwrap();
+    }
+
+    /// What the source has applied of the citizen from the home's channel, by the home's word.
+    pub fn extract(&self) -> PairExtract {
+        let entries = self.source_store.source_entries.iter();
+        PairExtract {
+            statement: self.by_home(self.statement(*self.source_end.applied())),
+            entries: entries.filter(|entry| entry.subject == HERE).cloned().collect(),
+            map_proof: map::prove(&self.source_store.map, &Hash(HERE.0)).unwrap(),
+        }
+    }
+
+    /// The citizen moves to another city: the home lets go, the new one takes what it held, and the
+    /// source hears of both.
+    pub fn move_to(&mut self, city: usize) {
+        let to = self.network.city(city);
+        let moving = Move {
+            nonce: self.nonce(),
+            pair: Pair { source: lunch(), subject: HERE },
+            from: self.home.organisation.clone(),
+            to: to.organisation.clone(),
+            epoch: self.former.len() as u32 + 1,
+            time: self.clock,
+        };
+        let object = self.sign(moving, &self.phone.signer);
+        let moving = Attested { object, chain: self.phone.chain.clone() };
+        let state = self.home_store.pair(&HERE).unwrap();
+        let (channel, trust, now) = (self.channel(), &self.network.trust, self.now());
+        let end = AdmittedMove::admit_end(&moving, &channel, &state, trust, self.clock).unwrap();
+        self.home_end.accept_move_end(&mut self.home_store, &end, &RUN, now).unwrap();
+        self.sync();
+        self.former.push(self.extract());
+
+        let id = ChannelId { home: to.organisation.clone(), source: lunch() };
+        let pair = Pair { source: lunch(), subject: HERE };
+        let trust = &self.network.trust;
+        let check = |extract| CheckedExtract::check(extract, &pair, trust, self.clock).unwrap();
+        let history: Vec<_> = self.former.iter().map(check).collect();
+        let held = (&PairState::default(), &[][..]);
+        let arrival = Arrival::new(&id, &moving, &history, held, trust, self.clock).unwrap();
+        let (mut home, mut store) =
+            (HomeChannel::new(&self.network.id, id.clone()), MemoryStore::default());
+        arrival.accept(&mut home, &mut store, &HERE, &RUN, now).unwrap().unwrap();
+        (self.home, self.home_end, self.home_store) = (to, home, store);
+        self.source_end = SourceChannel::new(&self.network.id, id);
+        let (pairs, uses) = (self.source_store.pairs.clone(), self.source_store.uses.clone());
+        self.source_store = MemoryStore { pairs, uses, ..MemoryStore::default() };
+        self.sync();
+        assert_eq!(self.source_store.pairs[&HERE], self.home_store.pairs[&HERE]);
     }
 
     pub fn by_home<M: wire::Message>(&self, message: M) -> Attested {

@@ -8,6 +8,7 @@ use trust::{
 use wire::{
     Bytes, Hash, MultiSigned, NetworkId, Nonce, Signed, Signer, Timestamp, cbor,
     channel::{ChannelId, Entry, EntryKind},
+    consent::Attested,
     exchange::Receipt,
     membership::{CaPurpose, Denied, Role, TrustList},
 };
@@ -260,13 +261,13 @@ fn another_lease() {
     let grant = case.world.grant();
     let signer = &case.world.network.city(1).signer;
     let signed = Signed::new(grant, &case.world.network.id, signer).unwrap();
-    case.bundle.grant = signed.bytes().to_vec().into();
+    case.bundle.grant = Some(signed.bytes().to_vec().into());
     case.relog(|release| release.lease = Some(signed.id()));
     assert_eq!(case.fails(), "lease");
     // A good one, that the release does not name; and none.
     let mut case = honest();
     let grant = case.world.grant();
-    case.bundle.grant = case.world.sign(grant, &case.world.home.signer);
+    case.bundle.grant = Some(case.world.sign(grant, &case.world.home.signer));
     assert_eq!(case.fails(), "lease");
     case.relog(|release| release.lease = None);
     assert_eq!(case.fails(), "lease");
@@ -284,22 +285,26 @@ fn another_head() {
     wrong[3].channel.home = case.world.network.cities[1].organisation.clone();
     wrong[4].channel.source = service("990000000001", "supper");
     for statement in wrong {
-        case.bundle.statement = case.world.sign(statement, &case.world.home.signer);
+        case.bundle.channels[0].statement = case.world.by_home(statement);
         assert_eq!(case.fails(), "channel head");
     }
-    case.bundle.statement = case.world.sign(good.clone(), &case.world.lunch.signer);
+    let by_lunch = case.world.sign(good.clone(), &case.world.lunch.signer);
+    case.bundle.channels[0].statement.object = by_lunch.clone();
     assert_eq!(case.fails(), "channel head");
-    case.bundle.statement = case.world.sign(good, &case.world.home.signer);
+    let chain = case.world.lunch.chain.clone();
+    case.bundle.channels[0].statement = Attested { object: by_lunch, chain };
+    assert_eq!(case.fails(), "channel head");
+    case.bundle.channels[0].statement = case.world.by_home(good);
     case.verify().unwrap();
 }
 
 #[test]
 fn entries_left_out_added_or_moved() {
     let case = honest();
-    let entries = case.bundle.entries.clone();
+    let entries = case.bundle.channels[0].entries.clone();
     let with = |entries: Vec<Entry>| {
         let mut case = honest();
-        case.bundle.entries = entries;
+        case.bundle.channels[0].entries = entries;
         case.fails()
     };
     // Any one of them: the deny is the last.
@@ -351,10 +356,10 @@ fn another_map_proof() {
     let mut case = honest();
     let neighbour = Hash(case.world.source_store.source_entries[0].subject.0);
     let nodes = &case.world.source_store.map;
-    case.bundle.map_proof = evidence::map::prove(nodes, &neighbour).unwrap();
+    case.bundle.channels[0].map_proof = evidence::map::prove(nodes, &neighbour).unwrap();
     assert_eq!(case.fails(), "decisions");
     let absent = Hash([0xab; 32]);
-    case.bundle.map_proof = evidence::map::prove(nodes, &absent).unwrap();
+    case.bundle.channels[0].map_proof = evidence::map::prove(nodes, &absent).unwrap();
     assert_eq!(case.fails(), "decisions");
 }
 

@@ -6,12 +6,16 @@ use der::{
     Decode,
     asn1::{ObjectIdentifier, Utf8StringRef},
 };
+use wire::Timestamp;
 use x509_cert::ext::pkix::{SubjectAltName, name::GeneralName};
 
 use super::oid;
 
 /// Longest address on a card, in characters.
 const ADDRESS_CHARACTERS: usize = 200;
+
+/// Japan Standard Time is nine hours ahead of UTC, all year.
+const JAPAN_AHEAD_S: u64 = 9 * 3600;
 
 /// 基本4情報, with the flags that say which characters are substitutes. Personal data: `Debug`
 /// shows none of it.
@@ -199,6 +203,13 @@ impl BirthDate {
         (self.year, self.month, self.day)
     }
 
+    /// The first moment at which who was born on this day is so many years old: as the law counts
+    /// (年齢計算ニ関スル法律), the day before the birthday ends then, in Japan. Without a 29 February that
+    /// is the first of March.
+    pub fn turns(&self, years: u16) -> Timestamp {
+        midnight(self.year.saturating_add(years), self.month, self.day)
+    }
+
     /// `EYYYYMMDD`, as the card has it.
     pub fn card_text(&self) -> String {
         format!("{}{:04}{:02}{:02}", self.era.digit(), self.year, self.month, self.day)
@@ -224,6 +235,18 @@ impl fmt::Debug for BirthDate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("BirthDate(..)")
     }
+}
+
+/// The first moment of a day of the Gregorian calendar in Japan; 1970 for every day before (H. Hinnant,
+/// "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`; years are counted from March).
+fn midnight(year: u16, month: u8, day: u8) -> Timestamp {
+    let (month, day) = (u64::from(month), u64::from(day));
+    let year = u64::from(year) - u64::from(month <= 2);
+    let (era, year_of_era) = (year / 400, year % 400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = (era * 146_097 + day_of_era).saturating_sub(719_468);
+    Timestamp::from_secs((days * 86_400).saturating_sub(JAPAN_AHEAD_S))
 }
 
 fn days_of(year: u16, month: u8) -> u8 {
@@ -275,6 +298,25 @@ mod tests {
             "３19380207",
         ] {
             assert_eq!(text.parse::<BirthDate>(), Err(BadAttribute::BirthDate), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_age_is_reached_when_the_day_before_the_birthday_ends_in_japan() {
+        for (born, years, at) in [
+            // 2026-03-31 15:00 UTC
+            ("420080401", 18, 1_774_969_200),
+            ("420080401", 0, 1_206_975_600),
+            // 2018-02-28 15:00 UTC, since that year has no 29 February
+            ("420000229", 18, 1_519_830_000),
+            // 2020-02-28 15:00 UTC
+            ("420000229", 20, 1_582_902_000),
+            // 2000-12-31 15:00 UTC
+            ("419910101", 10, 978_274_800),
+            ("319380207", 18, 0),
+        ] {
+            let born: BirthDate = born.parse().unwrap();
+            assert_eq!(born.turns(years), Timestamp::from_secs(at), "{}", born.card_text());
         }
     }
 

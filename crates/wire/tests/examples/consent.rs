@@ -4,13 +4,14 @@ use wire::{
     DecisionId, Hash, KeyHash, Pair,
     channel::{
         ChannelHead, ChannelId, ChannelRefusal, ChannelReply, ChannelRequest, Entry, EntryKind,
-        Grant, HeadStatement, Position, Pull, PullReply, Push,
+        Grant, HeadStatement, PairExtract, Position, Pull, PullReply, Push,
     },
     consent::{
         Authority, Collapse, Decision, DocumentKind, ExpressedBy, Items, KeyBegin, KeyEnd, Link,
         Move, Notice, Onward, Permit, PurposeScope, Recipient, Reopen, Scope, Uses, Verdict,
         Window,
     },
+    map::MapProof,
 };
 
 use super::{notice::effect, *};
@@ -114,7 +115,7 @@ fn decisions() -> Vec<Example> {
     ]
 }
 
-fn moving() -> Move {
+pub fn moving() -> Move {
     Move {
         nonce: nonce(6),
         pair: pair(),
@@ -232,12 +233,28 @@ fn head() -> ChannelHead {
     ChannelHead { position, map: Hash([8; 32]) }
 }
 
-fn statement() -> HeadStatement {
+pub fn statement() -> HeadStatement {
     HeadStatement { channel: channel(), head: head(), time: NOON }
 }
 
 fn grant() -> Grant {
     Grant { channel: channel(), nonce: nonce(4), head: head(), granted_ms: 60_000, time: NOON }
+}
+
+pub fn map_proof() -> MapProof {
+    MapProof { path: vec![Hash([9; 32])], other: None }
+}
+
+pub fn absence() -> MapProof {
+    MapProof { path: vec![], other: Some((Hash([1; 32]), Hash([2; 32]))) }
+}
+
+pub fn extract() -> PairExtract {
+    PairExtract {
+        statement: attested(&statement()),
+        entries: vec![entry()],
+        map_proof: map_proof(),
+    }
 }
 
 fn channel_values() -> Vec<Example> {
@@ -266,6 +283,14 @@ fn channel_values() -> Vec<Example> {
         signed("signed-grant", "full", &grant()),
         signed("signed-grant", "minimal", &Grant { head: empty, granted_ms: 0, ..grant() }),
         plain("grant", "full", &grant()),
+        plain("map-proof", "of-presence", &map_proof()),
+        plain("map-proof", "of-absence", &absence()),
+        plain("pair-extract", "full", &extract()),
+        plain(
+            "pair-extract",
+            "minimal",
+            &PairExtract { entries: vec![], map_proof: absence(), ..extract() },
+        ),
     ]
 }
 

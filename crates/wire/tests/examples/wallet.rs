@@ -4,19 +4,23 @@ use wire::{
     DecisionId, OrganisationId,
     citizen::{
         CertificateStatus, Challenge, DecisionReply, EnrolledIdKey, Enrolment, EnrolmentReply,
-        IdEnd, IdKeys, IdQuery, InForce, LinkRequest, PairRegister, RecordSubmission,
-        RegisterEntry, ServiceKeyProof, ServiceKeyReply, ServiceKeyRequest, Standing, WalletQuery,
+        IdEnd, IdKeys, IdQuery, InForce, LinkRequest, MoveReply, MoveSubmission, PairRegister,
+        RecordSubmission, RegisterEntry, ServiceKeyProof, ServiceKeyReply, ServiceKeyRequest,
+        Standing, WalletQuery,
     },
 };
 
-use super::{consent::entry, *};
+use super::{
+    consent::{absence, entry, extract, map_proof, moving, statement},
+    *,
+};
 
 fn y() -> Bytes {
     Bytes(vec![0xee; 32])
 }
 
 pub fn examples() -> Vec<Example> {
-    [enrolment(), id_keys(), service_keys(), register()].into_iter().flatten().collect()
+    [enrolment(), id_keys(), service_keys(), register(), moves()].into_iter().flatten().collect()
 }
 
 fn enrolment() -> Vec<Example> {
@@ -105,7 +109,16 @@ fn service_keys() -> Vec<Example> {
 fn register() -> Vec<Example> {
     let query = WalletQuery { pair: pair(), nonce: nonce(10), time: NOON };
     let with = |decision, status| PairRegister {
+        brought: vec![extract()],
         entries: vec![RegisterEntry { entry: entry(), decision, status }],
+        statement: attested(&statement()),
+        map_proof: map_proof(),
+    };
+    let empty_register = PairRegister {
+        brought: vec![],
+        entries: vec![],
+        map_proof: absence(),
+        ..with(None, InForce::Accepted)
     };
     let id = DecisionId([3; 32]);
     let record = RecordSubmission {
@@ -129,7 +142,7 @@ fn register() -> Vec<Example> {
         plain("wallet-query", "full", &query),
         plain("pair-register", "full", &with(Some(id), InForce::Acknowledged(NOON))),
         plain("pair-register", "of-a-key", &with(None, InForce::Accepted)),
-        plain("pair-register", "minimal", &PairRegister { entries: vec![] }),
+        plain("pair-register", "minimal", &empty_register),
         plain("decision-reply", "accepted", &reply(InForce::Accepted)),
         plain("decision-reply", "durable", &reply(InForce::Durable)),
         plain("decision-reply", "acknowledged", &reply(InForce::Acknowledged(NOON))),
@@ -143,6 +156,23 @@ fn register() -> Vec<Example> {
         signed("signed-certificate-status", "revoked", &status(Standing::Revoked)),
         plain("certificate-status", "full", &status(Standing::Good)),
         plain("certificate-status", "revoked", &status(Standing::Revoked)),
+    ]
+}
+
+fn moves() -> Vec<Example> {
+    let full = MoveSubmission { moving: attested(&moving()), history: vec![extract()] };
+    let left = MoveSubmission { history: vec![], ..full.clone() };
+    let begun = MoveReply { seq: 3, status: InForce::Acknowledged(NOON), waits_for: None };
+    let waiting = MoveReply {
+        status: InForce::Accepted,
+        waits_for: Some("9000020102016".parse().unwrap()),
+        ..begun.clone()
+    };
+    vec![
+        plain("move-submission", "full", &full),
+        plain("move-submission", "minimal", &left),
+        plain("move-reply", "begun", &begun),
+        plain("move-reply", "waiting", &waiting),
     ]
 }
 

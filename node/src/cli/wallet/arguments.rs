@@ -19,6 +19,9 @@ pub struct WalletArgs {
     /// A file whose first line encrypts the private keys; without it they lie open.
     #[arg(long)]
     pub passphrase_file: Option<PathBuf>,
+    /// The authorities (PEM) to trust on whose server answers; without it, those of this machine.
+    #[arg(long)]
+    pub ca_file: Option<PathBuf>,
     /// Answer in JSON, for programs.
     #[arg(long)]
     pub json: bool,
@@ -44,6 +47,10 @@ pub enum WalletCommand {
         /// A card file, if none was given to `create`.
         #[arg(long)]
         card: Option<PathBuf>,
+        /// At the counter, on the phone of who acts for the citizen whose card this is: what the officer
+        /// opened (`mebuku desk challenge`).
+        #[arg(long)]
+        challenge: Option<PathBuf>,
     },
     /// Get a key and certificate at a service.
     Service { service: ServiceName },
@@ -83,6 +90,8 @@ pub enum WalletCommand {
     Answer(AnswerArgs),
     /// Get the receipt that a decision is in force (発効証明), and keep it.
     Effect { source: ServiceName, decision: DecisionId },
+    /// Take your registers to the municipality whose node answers at a URL: you have moved there.
+    Move(MoveArgs),
     /// Show what this wallet holds.
     Show,
     /// Records you hand in yourself.
@@ -186,6 +195,19 @@ impl DenyArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct MoveArgs {
+    /// The new municipality's node.
+    #[arg(long)]
+    pub to: String,
+    /// Only the register at this service; without it, all of them, and you live there from now on.
+    #[arg(long)]
+    pub service: Option<ServiceName>,
+    /// A card file to enrol with, if none was given to `create`.
+    #[arg(long)]
+    pub card: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct AnswerArgs {
     /// The request's id, as `requests` shows it.
     pub id: Hash,
@@ -247,7 +269,13 @@ pub enum KeyCommand {
     /// Write this wallet's certificate chain at a service to a file, for the other phone to approve.
     Export { service: ServiceName, file: PathBuf },
     /// Let the other phone's key permit, from the file it exported.
-    Approve { source: ServiceName, file: PathBuf },
+    Approve {
+        source: ServiceName,
+        file: PathBuf,
+        /// It is the phone of somebody whom you let decide for you, for so many days.
+        #[arg(long)]
+        proxy_days: Option<u32>,
+    },
     /// Show the keys of your phones at a source.
     List { source: ServiceName },
     /// End another phone's key: its permits are void but for those kept.

@@ -8,7 +8,7 @@ use wallet::{AskedConsent, RegisterView};
 use wire::{ServiceName, asking::Answered};
 
 use super::{AnswerArgs, AnswerWord, Report, Session, hint, words};
-use crate::wallet_client::ClientError;
+use crate::wallet_client::{ClientError, WalletClient};
 
 impl Session<'_> {
     /// What waits for an answer. What a standing deny answers already is left out unless `all` is asked
@@ -20,7 +20,7 @@ impl Session<'_> {
     ) -> anyhow::Result<Report> {
         let (mut text, mut shown, mut denied) = (String::new(), Vec::new(), 0);
         let mut registers = BTreeMap::new();
-        for one in self.asked(recipient).await? {
+        for (_, one) in self.asked(recipient).await? {
             let source = &one.request.source;
             if !registers.contains_key(source) {
                 let view = self.register_if_seen(source).await?;
@@ -67,7 +67,7 @@ impl Session<'_> {
 
     pub(super) async fn answer(&mut self, args: &AnswerArgs) -> anyhow::Result<Report> {
         let asked = self.asked(&args.service).await?;
-        let Some(asked) = asked.into_iter().find(|one| one.id == args.id) else {
+        let Some((home, asked)) = asked.into_iter().find(|(_, one)| one.id == args.id) else {
             bail!("no request {} waits at {}", args.id, args.service);
         };
         let mut text = String::new();
@@ -88,7 +88,7 @@ impl Session<'_> {
         let unsigned = self.wallet.answer(&asked, answer, self.now()).map_err(hint)?;
         let signed = self.sign(&args.service, unsigned)?;
         let answered = self.wallet.attest_with_service_key(&args.service, &signed)?;
-        self.home()?.answer(&answered).await?;
+        home.answer(&answered).await?;
         text += match answer {
             Answered::Agreed => "agreed 同意: the recipient is told so\n",
             Answered::Declined => "declined 不同意: the recipient is told so, and nothing else\n",
@@ -97,15 +97,30 @@ impl Session<'_> {
         Ok(Report { text, json })
     }
 
-    /// Fetches and checks what a recipient asks.
-    async fn asked(&mut self, recipient: &ServiceName) -> anyhow::Result<Vec<AskedConsent>> {
+    /// Fetches and checks what a recipient asks, with the home that has it: what was asked before a move
+    /// waits at the home before.
+    async fn asked(
+        &mut self,
+        recipient: &ServiceName,
+    ) -> anyhow::Result<Vec<(WalletClient, AskedConsent)>> {
         let query = self.wallet.query(recipient, self.nonce(), self.now()).map_err(hint)?;
         let query = self.sign(recipient, query)?;
-        let home = self.home()?;
-        let trust = self.trust(&home).await?;
+        let present = self.home_of(recipient)?;
+        let trust = self.trust(&present).await?;
         let query = self.wallet.attest_with_service_key(recipient, &query)?;
-        let waiting = home.requests(&query).await?;
-        Ok(self.wallet.read_requests(recipient, &waiting, &trust, self.now())?)
+        let mut all = Vec::new();
+        for home in self.wallet.homes_of(recipient) {
+            let home = WalletClient::new(&home.url)?;
+            let waiting = match home.requests(&query).await {
+                Ok(waiting) => waiting,
+                // A home before may be away, or never have heard of a key that began since.
+                Err(error) if error.knows_nothing() && home.url() != present.url() => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let read = self.wallet.read_requests(recipient, &waiting, &trust, self.now())?;
+            all.extend(read.into_iter().map(|one| (home.clone(), one)));
+        }
+        Ok(all)
     }
 }
 

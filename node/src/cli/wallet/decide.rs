@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use wallet::{NoticeText, PermitDraft, RegisterView};
 use wire::{
     DecisionId, ServiceName, Unsigned,
-    citizen::{DecisionReply, InForce},
+    citizen::{DecisionReply, InForce, PairRegister},
     consent::{Decision, Onward, Uses, Window},
 };
 
@@ -16,21 +16,28 @@ use super::{
     reopening::{InTheWay, in_the_way},
     words,
 };
-use crate::wallet_client::WalletClient;
 
 impl Session<'_> {
     /// Fetches and checks the register of the pair at a source.
     pub(super) async fn register(&mut self, source: &ServiceName) -> anyhow::Result<RegisterView> {
+        Ok(self.whole_register(source).await?.1)
+    }
+
+    /// The same, with what the home said.
+    pub(super) async fn whole_register(
+        &mut self,
+        source: &ServiceName,
+    ) -> anyhow::Result<(PairRegister, RegisterView)> {
         let query = self.wallet.query(source, self.nonce(), self.now()).map_err(hint)?;
         let query = self.sign(source, query)?;
-        let home = self.home()?;
+        let home = self.home_of(source)?;
         let trust = self.trust(&home).await?;
         let register = home.register(&self.wallet.attest_with_service_key(source, &query)?).await?;
         let view = self.wallet.read_register(source, &register, &trust, self.now())?;
         self.directory.save_last(Last::Register, source, &register)?;
         self.wallet.note_register(source, &view);
         self.save()?;
-        Ok(view)
+        Ok((register, view))
     }
 
     pub(super) async fn permit(&mut self, args: &PermitArgs) -> anyhow::Result<Report> {
@@ -88,6 +95,11 @@ impl Session<'_> {
         draft: &wallet::DenyDraft,
         direct: Option<&str>,
     ) -> anyhow::Result<Report> {
+        // A key that another began since says on whose behalf it denies. Saying no does not hang on it.
+        let begun = self.wallet.service(&draft.source).map_err(hint)?.begun;
+        if direct.is_none() && !begun {
+            let _ = self.register(&draft.source).await;
+        }
         let (nonce, now) = (self.nonce(), self.now());
         let unsigned = self.wallet.deny(draft, nonce, now).map_err(hint)?;
         let says = words::scope(&deny_scope(draft));
@@ -102,7 +114,7 @@ impl Session<'_> {
                 json: serde_json::to_value(&reply)?,
             });
         };
-        let client = WalletClient::new(url)?;
+        let client = self.client(url)?;
         let signed = self.sign(&draft.source, unsigned)?;
         let id = DecisionId::from(signed.id());
         let deny = self.wallet.attest_with_service_key(&draft.source, &signed)?;
@@ -133,7 +145,7 @@ impl Session<'_> {
     ) -> anyhow::Result<DecisionReply> {
         let signed = self.sign(source, unsigned)?;
         let decision = self.wallet.attest_with_service_key(source, &signed)?;
-        let reply = self.home()?.decide(&decision).await?;
+        let reply = self.home_of(source)?.decide(&decision).await?;
         self.wallet.check_decision_reply(&signed, &reply)?;
         Ok(reply)
     }

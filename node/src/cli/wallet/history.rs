@@ -11,16 +11,42 @@ use wire::{
 };
 
 use super::{Report, Session, hint, words};
+use crate::wallet_client::WalletClient;
 
 impl Session<'_> {
     pub(super) async fn history(&mut self, source: &ServiceName) -> anyhow::Result<Report> {
         let query = self.wallet.query(source, self.nonce(), self.now()).map_err(hint)?;
         let query = self.sign(source, query)?;
-        let home = self.home()?;
-        let trust = self.trust(&home).await?;
-        let history = home.history(&self.wallet.attest_with_service_key(source, &query)?).await?;
-        let view = self.wallet.read_history(source, &history, &trust, self.now())?;
-        Ok(Report { text: text(&view), json: as_json(&view) })
+        let query = self.wallet.attest_with_service_key(source, &query)?;
+        let present = self.home_of(source)?;
+        let trust = self.trust(&present).await?;
+        let homes: Vec<_> = self.wallet.homes_of(source).cloned().collect();
+        let mut all = HistoryView { notices: Vec::new(), older: false };
+        let mut silent = Vec::new();
+        // Each home has what happened in its time: the oldest first.
+        for home in homes.iter().rev() {
+            let history = match WalletClient::new(&home.url)?.history(&query).await {
+                Ok(history) => history,
+                Err(error) if error.knows_nothing() && home.url != present.url() => {
+                    silent.push(&home.organisation);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let view = self.wallet.read_history(source, &history, &trust, self.now())?;
+            all.older |= view.older;
+            all.notices.extend(view.notices);
+        }
+        let mut text = text(&all);
+        for home in &silent {
+            let _ = writeln!(
+                text,
+                "what happened while {home} was home is not shown: it does not answer this key"
+            );
+        }
+        let mut json = as_json(&all);
+        json["silent"] = json!(silent);
+        Ok(Report { text, json })
     }
 
     pub(super) async fn effect(
@@ -31,9 +57,9 @@ impl Session<'_> {
         let (nonce, now) = (self.nonce(), self.now());
         let query = self.wallet.effect_query(source, decision, nonce, now).map_err(hint)?;
         let query = self.sign(source, query)?;
-        let home = self.home()?;
-        let trust = self.trust(&home).await?;
-        let receipt = home.effect(&self.wallet.attest_with_service_key(source, &query)?).await?;
+        let query = self.wallet.attest_with_service_key(source, &query)?;
+        let trust = self.trust(&self.home_of(source)?).await?;
+        let receipt = self.receipt(source, &query).await?;
         let now = self.now();
         let effect = self.wallet.accept_effect(source, &decision, &receipt, &trust, now)?;
         self.save()?;
@@ -41,6 +67,22 @@ impl Session<'_> {
             text: format!("{decision}: {}\n", effect_words(&effect)),
             json: serde_json::to_value(&effect)?,
         })
+    }
+
+    /// The receipt of whichever of the pair's homes has the decision in its channel.
+    async fn receipt(&self, source: &ServiceName, query: &Attested) -> anyhow::Result<Attested> {
+        let mut unknown = None;
+        for home in self.wallet.homes_of(source) {
+            match WalletClient::new(&home.url)?.effect(query).await {
+                Ok(receipt) => return Ok(receipt),
+                Err(error) if matches!(error.status(), Some(403 | 404)) => {
+                    unknown.get_or_insert(error);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // The pair has one home at least.
+        Err(unknown.map_or_else(|| anyhow::anyhow!("no home is known"), Into::into))
     }
 
     /// Checks and keeps the receipt of a source. Saying no needs no home and no fresh trust list:

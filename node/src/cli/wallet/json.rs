@@ -23,13 +23,16 @@ pub fn together(view: &RegisterView, denies: &[DecisionId]) -> Value {
 /// Each entry of a register; what a permit allows is worked out for `now`.
 pub fn register(view: &RegisterView, now: Timestamp) -> Value {
     let row = |row: &RegisterRow| {
-        let mut json = json!({ "seq": row.seq, "status": row.status, "scope": row.scope });
+        let mut json = json!({
+            "home": row.home, "seq": row.seq, "status": row.status, "scope": row.scope,
+        });
         match &row.content {
             RegisterContent::Decision { id, key, decision } => {
                 json["kind"] = json!(if row.is_deny() { "deny" } else { "permit" });
                 json["id"] = json!(id);
                 json["key"] = json!(key);
                 json["time"] = json!(decision.time);
+                json["expressed_by"] = json!(decision.expressed_by);
                 if let Verdict::Permit(permit) = &decision.verdict {
                     json["valid_until"] = json!(permit.valid_until);
                     json["reopens"] = json!(permit.reopens);

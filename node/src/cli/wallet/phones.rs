@@ -22,12 +22,18 @@ impl Session<'_> {
                     json: json!({ "service": service, "key": key }),
                 });
             }
-            KeyCommand::Approve { source, file } => {
+            KeyCommand::Approve { source, file, proxy_days } => {
                 let chain: Vec<Bytes> =
                     cbor::from_slice(&read_file(&file)?).context("not an exported chain")?;
-                let trust = self.trust(&self.home()?).await?;
+                let trust = self.trust(&self.home_of(&source)?).await?;
                 let (nonce, now) = (self.nonce(), self.now());
-                let begin = self.wallet.approve_key(&source, chain, &trust, nonce, now);
+                let begin = match proxy_days {
+                    Some(days) => {
+                        let until = now.plus_ms(u64::from(days) * wallet::decision::DAY_MS);
+                        self.wallet.approve_proxy(&source, chain, until, &trust, nonce, now)
+                    }
+                    None => self.wallet.approve_key(&source, chain, &trust, nonce, now),
+                };
                 let signed = self.sign(&source, begin.map_err(hint)?)?;
                 let change = self.wallet.attest_with_service_key(&source, &signed)?;
                 (source, change, "the key begins")
@@ -59,7 +65,7 @@ impl Session<'_> {
                 (source, change, "the key ends")
             }
         };
-        let reply = self.home()?.key(&change).await?;
+        let reply = self.home_of(&source)?.key(&change).await?;
         Ok(Report {
             text: format!("{what} at {source}: {}\n", words::status(&reply.status)),
             json: serde_json::to_value(&reply)?,
@@ -106,13 +112,15 @@ impl Session<'_> {
             let permits: Vec<_> = view.permits_of(key).collect();
             let whose = if *key == own { "this phone" } else { "another phone" };
             let state = if ended { "ended" } else { "may permit" };
+            let basis = words::basis(begun.basis);
             text += &format!(
-                "{key}  {whose}, {state} until {}, {} permits\n",
+                "{key}  {whose}{basis}, {state} until {}, {} permits\n",
                 words::date(begun.until),
                 permits.len()
             );
             keys.push(json!({
-                "key": key, "this_phone": *key == own, "ended": ended, "until": begun.until,
+                "key": key, "this_phone": *key == own, "basis": begun.basis, "ended": ended,
+                "until": begun.until,
                 "permits": permits,
             }));
         }

@@ -9,6 +9,7 @@ use trust::Trust;
 use wallet::{NoticeText, PermitDraft, RegisterView};
 use wire::{
     Bytes, ServiceName, Timestamp, cbor,
+    citizen::PairRegister,
     consent::Attested,
     exchange::{PresentConsent, Request},
 };
@@ -20,7 +21,7 @@ use super::{
     reopening::{InTheWay, in_the_way},
     words,
 };
-use crate::wallet_client::ClientError;
+use crate::wallet_client::{ClientError, WalletClient};
 
 impl Session<'_> {
     pub(super) async fn present(&mut self, args: &PresentArgs) -> anyhow::Result<Report> {
@@ -32,7 +33,7 @@ impl Session<'_> {
             Ok(view) => Some(view),
             Err(error) if is_offline(&error) => {
                 text += "Your home does not answer: what it last said of your denies is used.\n";
-                self.last_register(&source, &trust)?
+                self.last_register(&source, &trust)?.map(|(_, view)| view)
             }
             Err(error) => return Err(error),
         };
@@ -100,7 +101,8 @@ impl Session<'_> {
         trust: &Trust,
     ) -> anyhow::Result<(Attested, Timestamp)> {
         let certificate = self.wallet.certificate_hash(source).map_err(hint)?;
-        let status = match self.home()?.certificate_status(&certificate).await {
+        let ca = self.wallet.certified_by(source, trust, self.now())?;
+        let status = match WalletClient::new(&ca.url)?.certificate_status(&certificate).await {
             Ok(status) => {
                 self.directory.save_last(Last::Status, source, &status)?;
                 status
@@ -118,7 +120,7 @@ impl Session<'_> {
     }
 
     /// The home's trust list, or the one on disk while the home does not answer.
-    async fn trust_at_hand(&self) -> anyhow::Result<Trust> {
+    pub(super) async fn trust_at_hand(&self) -> anyhow::Result<Trust> {
         match self.trust(&self.home()?).await {
             Err(error) if is_offline(&error) => {
                 let known = self.directory.trust()?.context("this wallet holds no trust list")?;
@@ -129,17 +131,18 @@ impl Session<'_> {
         }
     }
 
-    fn last_register(
+    pub(super) fn last_register(
         &self,
         source: &ServiceName,
         trust: &Trust,
-    ) -> anyhow::Result<Option<RegisterView>> {
+    ) -> anyhow::Result<Option<(PairRegister, RegisterView)>> {
         let Some(register) = self.directory.last(Last::Register, source)? else { return Ok(None) };
-        Ok(Some(self.wallet.read_register(source, &register, trust, self.now())?))
+        let view = self.wallet.read_register(source, &register, trust, self.now())?;
+        Ok(Some((register, view)))
     }
 }
 
-fn is_offline(error: &anyhow::Error) -> bool {
+pub(super) fn is_offline(error: &anyhow::Error) -> bool {
     error.downcast_ref::<ClientError>().is_some_and(ClientError::is_offline)
 }
 

@@ -26,7 +26,21 @@ impl Session<'_> {
             let begun = if own.begun { "" } else { ", may only deny yet" };
             let until = words::date(own.not_after);
             text += &format!("service  {service} as {}, until {until}{begun}\n", own.subject);
-            services.push(json::service_key(service, own));
+            let mut json = json::service_key(service, own);
+            if let Some(pair) = wallet.pair_home(service) {
+                if pair.home != *wallet.home() {
+                    text += &format!("         its register is at {}\n", pair.home.organisation);
+                }
+                if let Some(moving) = &pair.moving {
+                    let to = &moving.to.organisation;
+                    text +=
+                        &format!("         its move to {to} has not come to its end (`move`)\n");
+                }
+                json["home"] = json!(pair.home);
+                json["epoch"] = json!(pair.epoch);
+                json["moving"] = json!(pair.moving.as_ref().map(|moving| &moving.to));
+            }
+            services.push(json);
         }
         let mut links = Vec::new();
         for (source, recipients) in wallet.links() {

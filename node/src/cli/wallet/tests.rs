@@ -68,6 +68,8 @@ fn every_command_is_understood() {
         format!("present --request file --reopen {DENY}"),
         "present --request file --dry-run".into(),
         format!("status {LUNCH}"),
+        "move --to http://localhost:8081".into(),
+        format!("move --to http://localhost:8081 --service {LUNCH} --card card"),
     ] {
         parse(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
     }
@@ -96,6 +98,7 @@ fn what_is_not_a_name_or_a_hash_is_refused() {
         format!("key end {LUNCH} {DENY} --keep {DENY} --keep-none"),
         "present".into(),
         "stop".into(),
+        "move".into(),
     ] {
         assert!(parse(&line).is_err(), "{line}");
     }

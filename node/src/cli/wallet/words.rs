@@ -7,7 +7,7 @@ use wallet::{PermitDraft, RegisterContent, RegisterView};
 use wire::{
     DecisionId, Timestamp,
     citizen::InForce,
-    consent::{Items, Onward, PurposeScope, Recipient, Scope, Uses, Verdict},
+    consent::{ExpressedBy, Items, Onward, PurposeScope, Recipient, Scope, Uses, Verdict},
 };
 
 /// The notice's version: to be raised whenever [`notice`] says something else.
@@ -52,6 +52,15 @@ pub fn notice(draft: &PermitDraft) -> String {
         purpose = draft.purpose,
         days = draft.valid_days,
     )
+}
+
+/// On whose behalf a key speaks, where that is not the citizen.
+pub fn basis(basis: ExpressedBy) -> &'static str {
+    match basis {
+        ExpressedBy::Oneself => "",
+        ExpressedBy::Guardian => " of the guardian (法定代理人)",
+        ExpressedBy::Proxy => " of the proxy (任意代理人)",
+    }
 }
 
 /// The denies that stand in a permit's way, each with what it says.
@@ -113,7 +122,7 @@ pub fn register(view: &RegisterView, now: Timestamp) -> String {
                 Verdict::Permit(_) => ("permit 同意", id.to_string()),
             },
             RegisterContent::KeyBegin(begin) => {
-                ("key begins", format!("until {}", date(begin.until)))
+                ("key begins", format!("until {}{}", date(begin.until), basis(begin.basis)))
             }
             RegisterContent::KeyEnd(end) => ("key ends", end.key.to_string()),
             RegisterContent::MoveBegin(moving) => ("moved here", format!("from {}", moving.from)),
@@ -130,7 +139,11 @@ pub fn register(view: &RegisterView, now: Timestamp) -> String {
                 ("unreadable", stands)
             }
         };
-        let _ = writeln!(text, "{:>5}  {what:<11}  {}  [{}]", row.seq, id, status(&row.status));
+        let standing = match &row.status {
+            Some(standing) => status(standing),
+            None => format!("brought from {}", row.home),
+        };
+        let _ = writeln!(text, "{:>5}  {what:<11}  {}  [{standing}]", row.seq, id);
         if row.decision().is_some() || matches!(row.content, RegisterContent::Unreadable { .. }) {
             let _ = writeln!(text, "       {}", scope(&row.scope));
         }

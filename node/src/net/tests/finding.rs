@@ -61,6 +61,25 @@ async fn both_may_dial_at_once() {
     .await;
 }
 
+/// From the ports they listen on, two that dial each other at once would now and then meet in one TCP
+/// connection with two diallers, and both dials fail.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_dials_from_the_port_that_they_listen_on() {
+    within(async {
+        let world = World::new();
+        for listen in [TCP, QUIC] {
+            let (city, one, two) = triangle(&world, listen).await;
+            one.asks(two.id()).await;
+            for dialled in [&city, &two] {
+                let peers = dialled.network.peers();
+                let from = peers.iter().find(|peer| peer.organisation == *one.id());
+                assert_ne!(from.expect("it asked").address, one.address());
+            }
+        }
+    })
+    .await;
+}
+
 /// Ends without a goodbye: the tasks vanish with their runtime, and nothing is sent for them.
 async fn kill(runtime: Runtime) {
     tokio::task::spawn_blocking(move || runtime.shutdown_background()).await.unwrap();

@@ -1,0 +1,299 @@
+//! The two ends of a channel at work: pulls, pushes, leases.
+
+use std::collections::BTreeSet;
+
+use consent::{ChannelStore, home::HomeError, source::SourceError};
+use wire::{
+    Nonce,
+    channel::{ChannelHead, ChannelId, Entry, Grant, HeadStatement, Position, Pull},
+};
+
+use super::{Flight, NodeId, World, papers::accept};
+use crate::{
+    cast::{Cast, PairId, PaperId},
+    node::{AtSource, Disk, Logged, home_channel, source_channel},
+    shared::Shared,
+};
+
+impl World {
+    /// Whether a push would carry anything.
+    pub fn owes(&self, cast: &Cast, home: NodeId, channel: &ChannelId) -> bool {
+        self.nodes[home].disk.channels.get(channel).is_some_and(|store| {
+            let machine = home_channel(store, cast, channel);
+            machine.acknowledged() < machine.head().position.length
+        })
+    }
+
+    /// The source pulls, if a pull is due.
+    pub fn pull(&mut self, cast: &Cast, source: NodeId, channel: &ChannelId) {
+        if !self.nodes[source].serves() {
+            return;
+        }
+        let now = self.now(source);
+        let home = self.home_of(cast, channel);
+        let run = u128::from_be_bytes(self.nodes[source].memory.run.id.0);
+        let nonce = Nonce((run | u128::from(now.mono_ms)).to_be_bytes());
+        let pull = self.nodes[source].update(|node| {
+            let due = node.memory.update(|memory| {
+                let puller = memory.puller(channel);
+                puller.begin(nonce, now).then(|| puller.denies_after().copied())
+            });
+            let after = due?;
+            let mut pairs = node.disk.pairs.clone();
+            let mut kept = node.disk.channels.get(channel).cloned().unwrap_or_default();
+            let machine = source_channel(&kept, cast, channel);
+            let store = AtSource { pairs: &mut pairs, channel: &mut kept };
+            let pulled = machine.pull(&store, nonce, after.as_ref());
+            let (pull, last) = pulled.expect("memory does not fail");
+            node.memory.update(|memory| memory.puller(channel).carries(last));
+            Some(pull)
+        });
+        let Some(pull) = pull else { return };
+        self.judge.update(|judge| judge.reports(channel, pull.applied.length));
+        self.send(Flight::Pull { from: source, to: home, pull: Shared::new(pull) });
+    }
+
+    /// The home pushes what is owed, if a push is due.
+    pub fn push(&mut self, cast: &Cast, home: NodeId, channel: &ChannelId) {
+        if !self.nodes[home].serves() {
+            return;
+        }
+        let now = self.now(home);
+        let due = self.nodes[home]
+            .update(|node| node.memory.update(|memory| memory.pusher(channel).begin(now)));
+        if !due {
+            return;
+        }
+        let Some(store) = self.nodes[home].disk.channels.get(channel) else { return };
+        let machine = home_channel(store, cast, channel);
+        let start = match machine.acknowledged() {
+            0 => Position::start(&cast.network.id, channel),
+            seen => store.home_entries[seen as usize - 1].head.position,
+        };
+        let Ok(batch) = machine.batch_after(&**store, &start) else { return };
+        if batch.entries.is_empty() {
+            self.nodes[home].update(|node| {
+                node.memory.update(|memory| memory.pusher(channel).acknowledged(0, false, now));
+            });
+            return;
+        }
+        let to = self.source_of(cast, channel);
+        let entries = batch.entries.into_iter().map(Shared::new).collect();
+        self.send(Flight::Push {
+            from: home,
+            to,
+            channel: channel.clone(),
+            entries,
+            head: batch.head,
+        });
+    }
+
+    pub(super) fn pulled(
+        &mut self,
+        cast: &Cast,
+        source: NodeId,
+        grant: &Grant,
+        unreadable: &[u64],
+        (entries, head): (&[Shared<Entry>], ChannelHead),
+    ) {
+        let (channel, brought) = (&grant.channel, !entries.is_empty());
+        match self.apply(cast, source, channel, entries, head) {
+            Some(applied) => self.lease(cast, source, grant, unreadable, &applied, brought),
+            None => self.forked(source, channel),
+        }
+    }
+
+    pub(super) fn pushed(
+        &mut self,
+        cast: &Cast,
+        (from, source): (NodeId, NodeId),
+        channel: &ChannelId,
+        (entries, head): (&[Shared<Entry>], ChannelHead),
+    ) {
+        match self.apply(cast, source, channel, entries, head) {
+            Some(position) => {
+                let channel = channel.clone();
+                self.send(Flight::Applied { from: source, to: from, channel, position });
+            }
+            None => self.forked(source, channel),
+        }
+    }
+
+    pub(super) fn applied(
+        &mut self,
+        cast: &Cast,
+        home: NodeId,
+        channel: &ChannelId,
+        position: &Position,
+    ) {
+        let now = self.now(home);
+        self.nodes[home].update(|node| {
+            let done = node.disk.update(|disk| {
+                disk.channel(channel, |store| {
+                    let mut machine = home_channel(store, cast, channel);
+                    let newly = machine.acknowledge(store, position, now).ok()?;
+                    Some((newly, machine.acknowledged() < machine.head().position.length))
+                })
+            });
+            node.memory.update(|memory| match done {
+                Some((newly, more)) => memory.pusher(channel).acknowledged(newly, more, now),
+                None => memory.pusher(channel).failed(now),
+            });
+        });
+    }
+
+    fn lease(
+        &mut self,
+        cast: &Cast,
+        source: NodeId,
+        grant: &Grant,
+        unreadable: &[u64],
+        applied: &Position,
+        brought: bool,
+    ) {
+        let now = self.now(source);
+        let id = wire::hash_parts("simulator/grant", &[&grant.nonce.0]);
+        self.nodes[source].update(|node| {
+            let granted = node.memory.update(|memory| {
+                memory.puller(&grant.channel).pulled(grant, id, applied, brought, now)
+            });
+            if granted.is_ok() && !unreadable.is_empty() {
+                node.disk.update(|disk| {
+                    disk.at_source(&grant.channel, |store| {
+                        let mut machine = source_channel(store.channel, cast, &grant.channel);
+                        machine.reported(store, unreadable);
+                    });
+                });
+            }
+        });
+    }
+
+    pub(super) fn forked(&mut self, source: NodeId, channel: &ChannelId) {
+        let now = self.now(source);
+        self.nodes[source].update(|node| {
+            node.memory.update(|memory| memory.puller(channel).forked(now));
+        });
+    }
+
+    pub(super) fn answer_pull(&mut self, cast: &Cast, from: NodeId, home: NodeId, pull: &Pull) {
+        let (now, granted_ms) = (self.now(home), self.nodes[home].lease_ms);
+        let (run, batch) = (self.nodes[home].memory.run, self.batch);
+        let channel = &pull.channel;
+        let denies: Vec<_> =
+            (pull.denies.iter()).filter_map(|deny| cast.by_attested(deny)).collect();
+        let (terms, record) = self.nodes[home].update(|node| {
+            node.disk.update(|disk| {
+                for id in denies {
+                    let subject = cast.subject(cast.paper(id).pair);
+                    let (new, at_home) = disk.channel(channel, |store| {
+                        let new = accept(cast, store, channel, id, &[], &run, now);
+                        let state = store.pair(&subject).expect("memory does not fail");
+                        (new.unwrap_or(false), state.is_home(&channel.home))
+                    });
+                    if new {
+                        let size = disk.append(&("accepted", id));
+                        disk.logged.insert(id, Logged { size, at_home });
+                    }
+                }
+                let terms = disk.channel(channel, |store| {
+                    let mut machine = home_channel(store, cast, channel);
+                    let mut terms = machine.grant(store, pull, granted_ms, &run, now)?;
+                    terms.batch = machine.batch_of(store, &pull.applied, batch)?;
+                    Ok::<_, HomeError>(terms)
+                });
+                let longest = terms.as_ref().ok().and_then(|terms| terms.longest_grant_ms);
+                let record = longest.map(|longest| disk.append(&("longest grant", longest)));
+                (terms, record)
+            })
+        });
+        if let Some(record) = record {
+            self.nodes[home].update(|node| {
+                node.memory.update(|memory| memory.grants_known = record.max(memory.grants_known));
+            });
+        }
+        let known = self.nodes[home].memory.grants_known;
+        if self.prompt_witness && self.cosigned(home) < known {
+            self.cosign(home);
+        }
+        if self.cosigned(home) < known {
+            // No lease leaves before the witnesses know of the longest: unavailable.
+            self.give_up(from, channel);
+            return;
+        }
+        match terms {
+            Ok(terms) => {
+                let grant = Grant {
+                    channel: channel.clone(),
+                    nonce: pull.nonce,
+                    head: terms.head,
+                    granted_ms: terms.granted_ms,
+                    time: now.wall,
+                };
+                self.judge.update(|judge| judge.grants(channel, terms.head.position.length));
+                let entries = terms.batch.entries.into_iter().map(Shared::new).collect();
+                let unreadable = pull.unreadable.clone();
+                let head = terms.batch.head;
+                let (from, to) = (home, from);
+                self.send(Flight::Pulled { from, to, grant, unreadable, entries, head });
+            }
+            Err(_) => {
+                let channel = channel.clone();
+                self.send(Flight::Forked { from: home, to: from, channel });
+            }
+        }
+    }
+
+    /// Applies entries at a source; `None` is a fork.
+    fn apply(
+        &mut self,
+        cast: &Cast,
+        source: NodeId,
+        channel: &ChannelId,
+        entries: &[Shared<Entry>],
+        head: ChannelHead,
+    ) -> Option<Position> {
+        let now = self.now(source);
+        let entries: Vec<Entry> = entries.iter().map(|entry| (**entry).clone()).collect();
+        let papers = || entries.iter().filter_map(|entry| cast.by_entry(entry));
+        let pairs: BTreeSet<PairId> = papers().map(|paper| cast.paper(paper).pair).collect();
+        let statement = HeadStatement { channel: channel.clone(), head, time: now.wall };
+        self.nodes[source].update(|node| {
+            // An empty answer undoes nothing; a copy would cost more than all the rest.
+            let before = (!entries.is_empty()).then(|| node.disk.clone());
+            let applied = node.disk.update(|disk| {
+                let waited = waiting(cast, disk, &pairs);
+                let outcome = disk.at_source(channel, |store| {
+                    let mut machine = source_channel(store.channel, cast, channel);
+                    let outcome = machine.apply(store, &entries, &statement, cast, now)?;
+                    Ok::<_, SourceError>((machine.applied().position, outcome.len()))
+                });
+                if let Ok((position, 1..)) = &outcome {
+                    disk.append(&("applied", channel, position.length));
+                    // What waits for the home before it to let go has not been heard yet.
+                    let waits = waiting(cast, disk, &pairs);
+                    for paper in papers().chain(waited).filter(|paper| !waits.contains(paper)) {
+                        disk.heard.entry(cast.paper(paper).pair).or_default().insert(paper);
+                    }
+                }
+                outcome
+            });
+            match applied {
+                Ok((position, _)) => Some(position),
+                Err(_) => {
+                    // Everything of it goes with the batch that was not committed.
+                    if let Some(before) = before {
+                        node.disk = before;
+                    }
+                    None
+                }
+            }
+        })
+    }
+}
+
+/// What came to a source from homes to come and does not act yet.
+fn waiting(cast: &Cast, disk: &Disk, pairs: &BTreeSet<PairId>) -> BTreeSet<PaperId> {
+    let states = pairs.iter().filter_map(|pair| disk.pairs.pairs.get(&cast.subject(*pair)));
+    let entries = states.flat_map(|state| state.waiting.values().flatten());
+    entries.filter_map(|entry| cast.by_entry(entry)).collect()
+}
