@@ -47,7 +47,7 @@ async fn denies(citizen: &Citizen) -> Timestamp {
 async fn lapsed(citizen: &Citizen) -> Timestamp {
     until("the leases to lapse", async || {
         let view = citizen.register(&roster::service(SOURCE)).await.expect("a register");
-        let last = view.rows().last().expect("an entry").status;
+        let last = view.rows().last().and_then(|row| row.status).expect("an entry");
         assert!(!matches!(last, InForce::Acknowledged(_)), "the source stands still");
         matches!(last, InForce::LeasesLapsed(_))
     })
