@@ -104,8 +104,7 @@ impl Judge {
 
     /// S3: a home never grants a lease for less than it granted before.
     pub fn grants(&mut self, channel: &ChannelId, length: u64) {
-        let seen = self.granted.entry(channel.clone()).or_default();
-        let before = std::mem::replace(seen, length.max(*seen));
+        let before = longest(&mut self.granted, channel, length);
         if length < before {
             self.violated(format!(
                 "S3: a home granted a lease for {length} entries after {before}"
@@ -115,8 +114,7 @@ impl Judge {
 
     /// S3: a source never reports less than it reported before.
     pub fn reports(&mut self, channel: &ChannelId, length: u64) {
-        let seen = self.reported.entry(channel.clone()).or_default();
-        let before = std::mem::replace(seen, length.max(*seen));
+        let before = longest(&mut self.reported, channel, length);
         if length < before {
             self.violated(format!("S3: a source reported {length} entries after {before}"));
         }
@@ -249,6 +247,17 @@ impl Judge {
                     ));
                 }
             }
+        }
+    }
+}
+
+/// The longest length seen of a channel before this one, which is kept if it is longer.
+fn longest(seen: &mut BTreeMap<ChannelId, u64>, channel: &ChannelId, length: u64) -> u64 {
+    match seen.get_mut(channel) {
+        Some(known) => std::mem::replace(known, length.max(*known)),
+        None => {
+            seen.insert(channel.clone(), length);
+            0
         }
     }
 }

@@ -168,11 +168,11 @@ impl Memory {
     }
 
     pub fn puller(&mut self, channel: &ChannelId) -> &mut Puller {
-        self.pulls.entry(channel.clone()).or_insert_with(|| Puller::new(channel.clone()))
+        place(&mut self.pulls, channel, || Puller::new(channel.clone()))
     }
 
     pub fn pusher(&mut self, channel: &ChannelId) -> &mut Pusher {
-        self.pushes.entry(channel.clone()).or_default()
+        place(&mut self.pushes, channel, Pusher::default)
     }
 }
 
@@ -222,7 +222,7 @@ impl Disk {
 
     /// Changes what a home keeps of one channel.
     pub fn channel<R>(&mut self, id: &ChannelId, change: impl FnOnce(&mut MemoryStore) -> R) -> R {
-        self.channels.entry(id.clone()).or_default().update(change)
+        place(&mut self.channels, id, Shared::default).update(change)
     }
 
     /// Changes what a source keeps of one channel, and of the pairs that all of its channels share.
@@ -231,9 +231,22 @@ impl Disk {
         id: &ChannelId,
         change: impl FnOnce(&mut AtSource<'_>) -> R,
     ) -> R {
-        let channel = self.channels.entry(id.clone()).or_default();
+        let channel = place(&mut self.channels, id, Shared::default);
         change(&mut AtSource { pairs: &mut self.pairs, channel })
     }
+}
+
+/// What stands under a channel's id, made now if nothing does. The id is copied only then: this is asked
+/// with every message.
+fn place<'a, T>(
+    places: &'a mut BTreeMap<ChannelId, T>,
+    id: &ChannelId,
+    new: impl FnOnce() -> T,
+) -> &'a mut T {
+    if !places.contains_key(id) {
+        places.insert(id.clone(), new());
+    }
+    places.get_mut(id).expect("it was put there if it was not")
 }
 
 pub fn home_channel(store: &MemoryStore, cast: &Cast, id: &ChannelId) -> HomeChannel {

@@ -360,13 +360,13 @@ impl<'a> Run<'a> {
             Event::Arrive(flight) => self.arrive(&flight),
             Event::Pull(lane) => {
                 self.lanes[lane].pull_ms = None;
-                let Lane { channel, source, .. } = self.lanes[lane].clone();
-                self.world.pull(&self.cast, source, &channel);
+                let Lane { channel, source, .. } = &self.lanes[lane];
+                self.world.pull(&self.cast, *source, channel);
             }
             Event::Push(lane) => {
                 self.lanes[lane].push_ms = None;
-                let Lane { channel, home, .. } = self.lanes[lane].clone();
-                self.world.push(&self.cast, home, &channel);
+                let Lane { channel, home, .. } = &self.lanes[lane];
+                self.world.push(&self.cast, *home, channel);
             }
             Event::Cosign(node) => {
                 self.cosigning.remove(&node);

@@ -242,7 +242,7 @@ fn decision(rng: &mut Rng, size: Population) -> What {
             let scope = PlainScope { recipient: Some(recipient), leaves: leaves(rng) };
             What::Permit { pair, phone, scope, uses, hours: rng.u64(1..30), names }
         }
-        48..93 => {
+        48..95 => {
             let recipient = (rng.u8(0..4) > 0).then_some(recipient);
             let scope = PlainScope { recipient, leaves: leaves(rng) };
             let (home, direct) =
@@ -250,7 +250,7 @@ fn decision(rng: &mut Rng, size: Population) -> What {
             let elsewhere = rng.u8(0..10) == 0;
             What::Deny { pair, phone, scope, home, direct, elsewhere }
         }
-        93..97 => What::Move { pair },
+        95..97 => What::Move { pair },
         97 => What::LosePhone { pair, keeps: rng.bool() },
         _ => {
             let scope = PlainScope { recipient: Some(recipient), leaves: leaves(rng) };
@@ -269,7 +269,7 @@ fn names(rng: &mut Rng) -> Names {
 }
 
 fn request(rng: &mut Rng, size: Population) -> What {
-    if rng.u8(0..8) == 0 {
+    if rng.u8(0..12) == 0 {
         return What::Present {
             pair: pair(rng, size),
             phone: rng.usize(0..2),

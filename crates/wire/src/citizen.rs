@@ -198,11 +198,12 @@ pub enum InForce {
 #[serde(deny_unknown_fields)]
 pub struct DecisionReply {
     pub decision: DecisionId,
-    /// Its place in the channel; `None` if this node is not the pair's home and relayed a deny to the
-    /// source, where it holds.
+    /// Its place in this node's channel to the source; `None` for a deny that the source has, handed
+    /// straight to it or relayed: there it holds.
     pub seq: Option<u64>,
     pub status: InForce,
-    /// For a relayed deny: the source's signed [`crate::notice::Effect`], with its chain.
+    /// For such a deny: the source's signed [`crate::notice::Effect`], with its chain, unless the source's
+    /// witnesses have not cosigned it in time.
     pub effect: Option<Attested>,
 }
 

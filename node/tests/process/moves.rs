@@ -22,7 +22,7 @@ use wallet::{Wallet, moving};
 use wire::{
     DecisionId, Nonce, Signed, Timestamp,
     citizen::{InForce, MoveReply},
-    consent::{Attested, Decision, Items, PurposeScope, Recipient},
+    consent::{Attested, Decision},
     notice::EffectHow,
 };
 

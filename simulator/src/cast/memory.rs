@@ -39,10 +39,10 @@ pub(super) struct Memory {
 }
 
 impl Cast {
-    /// Admits a decision, once for each state of the pair's keys.
+    /// Admits a decision, once for each state of the pair's keys: wallets hand the same one in again.
     pub fn admit(&self, id: PaperId, pair: &PairState, at: Timestamp) -> Option<AdmittedDecision> {
         let key = (fingerprint(&pair.keys), id);
-        self.remembered(
+        self.always_remembered(
             key,
             |memory| &mut memory.admitted,
             || {
@@ -182,9 +182,15 @@ impl Cast {
         place: impl Fn(&mut Memory) -> &mut HashMap<K, V>,
         work: impl FnOnce() -> V,
     ) -> V {
-        if !self.remembers {
-            return work();
-        }
+        if self.remembers { self.always_remembered(key, place, work) } else { work() }
+    }
+
+    pub(super) fn always_remembered<K: Eq + std::hash::Hash, V: Clone>(
+        &self,
+        key: K,
+        place: impl Fn(&mut Memory) -> &mut HashMap<K, V>,
+        work: impl FnOnce() -> V,
+    ) -> V {
         if let Some(known) = place(&mut self.memory()).get(&key) {
             return known.clone();
         }

@@ -133,7 +133,7 @@ impl Cast {
     }
 
     pub fn sign_receipt(&self, id: RequestId, receipt: &Receipt) -> Bytes {
-        self.remembered(
+        self.always_remembered(
             fingerprint(receipt),
             |memory| &mut memory.receipts,
             || self.sign(receipt.clone(), &self.organisations[self.request(id).recipient].signer),

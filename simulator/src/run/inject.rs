@@ -123,7 +123,7 @@ impl Run<'_> {
             Place::Home(home) => judge.has_accepted(home, paper),
             Place::Source => judge.told.contains_key(&paper),
         };
-        if done || tries == 20 {
+        if done || tries == 8 {
             return;
         }
         match at {

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A system that got no answer asks so often in all.
-pub(super) const TRIES: u32 = 4;
+pub(super) const TRIES: u32 = 3;
 
 impl Run<'_> {
     /// What a recipient's system wants to know, with the time that its node's clock shows.

@@ -44,37 +44,37 @@ pub fn recipient_copies() -> Scenario {
     }
 }
 
-/// A move to another home, with denies at both and straight at the source, before, between and after.
+/// A move to another home in whatever order the wallet goes about it, with denies at both; crashes, an old
+/// copy.
 pub fn moving() -> Scenario {
     let mut author = Author::with_homes(2);
     let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Unlimited)];
     let moves = author.write(0, Says::Moves { from: HOME, to: NEW, epoch: 1 });
     let (early, late) = (author.deny(0, HEALTH), author.deny(0, EVERYTHING));
     let request = author.request();
-    let bounds = Bounds { ticks: 2, pulls: 3, pushes: 0, asks: 1, faults: 0, flights: 1, ..BOUNDS };
+    let bounds = Bounds { ticks: 0, pulls: 3, pushes: 0, asks: 1, faults: 1, flights: 1, ..BOUNDS };
     Scenario {
         before,
         papers: vec![(HOME, moves), (NEW, moves), (HOME, early), (NEW, late)],
         requests: vec![request],
+        copies: vec![HOME],
         ..author.scenario("a move", bounds)
     }
 }
 
-/// A deny at the home that the citizen has left, while its leases run out, one entry at a time; and
-/// faults while a pair moves.
+/// A deny at the home that the citizen has left, while its leases run out, one entry at a time.
 pub fn moved_leases() -> Scenario {
     let mut author = Author::with_homes(2);
     let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Unlimited)];
     let moves = author.write(0, Says::Moves { from: HOME, to: NEW, epoch: 1 });
     let deny = author.deny(0, HEALTH);
     let request = author.request();
-    let bounds = Bounds { ticks: 3, pulls: 2, pushes: 0, asks: 1, faults: 1, flights: 1, ..BOUNDS };
+    let bounds = Bounds { ticks: 3, pulls: 2, pushes: 0, asks: 1, faults: 0, flights: 1, ..BOUNDS };
     Scenario {
         before,
         papers: vec![(HOME, moves), (NEW, moves), (HOME, deny)],
         requests: vec![request],
         batch: 1,
-        copies: vec![HOME],
         ..author.scenario("leases after a move", bounds)
     }
 }

@@ -1,7 +1,7 @@
 //! Papers come in: at a home, straight at a source; and what wallets are told of them.
 
 use consent::{
-    ChannelStore,
+    ChannelStore, PairState,
     home::{HomeError, collapse_beyond, in_force, in_force_for},
     lease::Run,
     memory::MemoryStore,
@@ -142,13 +142,14 @@ impl World {
             let Some(store) = node.disk.channels.get(&channel) else { return };
             let subject = cast.subject(pair);
             let thread = store.thread(&subject).expect("memory does not fail");
-            let state = store.pairs.get(&subject).cloned().unwrap_or_default();
+            let unknown = PairState::default();
+            let state = store.pairs.get(&subject).unwrap_or(&unknown);
             let rows = thread.seqs.iter().map(|seq| &store.home_entries[*seq as usize]);
             let machine = home_channel(store, cast, &channel);
             let run = &node.memory.run;
             rows.filter(|row| {
                 let status = in_force(row, &machine, run, now);
-                let status = in_force_for(&state, &channel.home, status);
+                let status = in_force_for(state, &channel.home, status);
                 matches!(status, InForce::Acknowledged(_) | InForce::LeasesLapsed(_))
             })
             .filter_map(|row| match row.decision {
