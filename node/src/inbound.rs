@@ -145,7 +145,7 @@ impl Inbound for Roles {
 
 #[cfg(test)]
 mod tests {
-    use wire::Bytes;
+    use wire::{Bytes, consent::Attested};
 
     use super::*;
 

@@ -9,9 +9,14 @@ use simulator::{
 
 #[test]
 fn small_scenarios_hold_whatever_happens() {
-    for scenario in
-        [scenario::one_use, scenario::lost_phone, scenario::stale_view, scenario::piece_by_piece]
-    {
+    for scenario in [
+        scenario::one_use,
+        scenario::lost_phone,
+        scenario::stale_view,
+        scenario::piece_by_piece,
+        scenario::recipient,
+        scenario::recipient_copies,
+    ] {
         let done = explore(scenario(), 2);
         assert!(done.violation.is_none(), "{}: {:?}", done.name, done.violation);
         assert!(done.unique > 1_000, "{} was hardly explored", done.name);

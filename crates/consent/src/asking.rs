@@ -211,7 +211,7 @@ mod tests {
             room
         };
         // A request a minute for three days, each over or answered before the next one.
-        let of_day = |day| day * 1440..(day + 1) * 1440;
+        let of_day = |day: u64| day * 1440..(day + 1) * 1440;
         for day in 0..3 {
             let passed = of_day(day).filter(|minute| ask(*minute, 60_000, day == 1)).count();
             assert_eq!(passed, IN_A_DAY, "day {day}");

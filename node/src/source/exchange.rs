@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use trust::{Trust, member::Member};
 use wire::{
     Bytes, DecisionId, ItemType, Nonce, ServiceId, ServiceName,
-    channel::ChannelId,
     exchange::{ExchangeMessage, ExchangeReply, Rejection, Request},
     ids::Pair,
 };

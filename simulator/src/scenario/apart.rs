@@ -52,7 +52,7 @@ pub fn moving() -> Scenario {
     let moves = author.write(0, Says::Moves { from: HOME, to: NEW, epoch: 1 });
     let (early, late) = (author.deny(0, HEALTH), author.deny(0, EVERYTHING));
     let request = author.request();
-    let bounds = Bounds { ticks: 0, pulls: 3, pushes: 0, asks: 1, faults: 1, flights: 1, ..BOUNDS };
+    let bounds = Bounds { ticks: 0, pulls: 2, pushes: 1, asks: 1, faults: 1, flights: 1, ..BOUNDS };
     Scenario {
         before,
         papers: vec![(HOME, moves), (NEW, moves), (HOME, early), (NEW, late)],
@@ -93,7 +93,7 @@ pub fn collapse() -> Scenario {
     let naming =
         author.write(0, Says::Permit { scope, reopens, until_ms: 3 * super::HOUR_MS, uses });
     let request = author.request();
-    let bounds = Bounds { ticks: 0, pulls: 2, pushes: 1, asks: 1, faults: 1, flights: 1, ..BOUNDS };
+    let bounds = Bounds { ticks: 0, pulls: 1, pushes: 1, asks: 1, faults: 0, flights: 1, ..BOUNDS };
     Scenario {
         before,
         papers: at_home(&[one, two, naming, later]),
@@ -117,7 +117,7 @@ pub fn at_the_counter() -> Scenario {
     let plain = sign(&mut author, request, vec![]);
     let naming = sign(&mut author, request, vec![PlainReopen::Deny(deny)]);
     let bounds =
-        Bounds { ticks: 2, pulls: 1, pushes: 0, asks: 2, receipts: 0, faults: 1, flights: 1 };
+        Bounds { ticks: 2, pulls: 1, pushes: 0, asks: 1, receipts: 0, faults: 0, flights: 1 };
     Scenario {
         before,
         papers: at_home(&[deny]),
