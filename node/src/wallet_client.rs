@@ -352,10 +352,14 @@ fn untrusted(error: &hyper_util::client::legacy::Error) -> String {
     String::new()
 }
 
-/// rustls hands its errors on inside of those of `std::io`.
-fn tls_fault<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    error.downcast_ref().or_else(|| inner?.downcast_ref())
+/// rustls hands its errors on inside of those of `std::io`, and these inside of each other.
+fn tls_fault<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    loop {
+        if let Some(fault) = error.downcast_ref() {
+            return Some(fault);
+        }
+        error = error.downcast_ref::<std::io::Error>()?.get_ref()?;
+    }
 }
 
 fn is_loopback(host: &str) -> bool {

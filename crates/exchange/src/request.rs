@@ -8,7 +8,7 @@ use trust::Member;
 use wire::{
     EnvelopeError, Hash, ItemType, NetworkId, Nonce, Purpose, ServiceId, ServiceName, Signed,
     Timestamp, Verified,
-    exchange::{PresentConsent, Rejection, Request},
+    exchange::{Rejection, Request},
     limits,
 };
 
@@ -191,11 +191,6 @@ fn check_form(request: &Request) -> Result<(), RequestFault> {
     }
     if request.items.windows(2).any(|pair| pair[0] >= pair[1]) {
         return Err(RequestFault::Form("items sorted, each once"));
-    }
-    if let Some(PresentConsent { permit, status }) = &request.present_consent
-        && permit.chain.len().max(status.chain.len()) > limits::CHAIN
-    {
-        return Err(RequestFault::Form("a present-consent's chain is too long"));
     }
     Ok(())
 }

@@ -154,7 +154,8 @@ async fn sizes(turn: &Turn, faces: &Faces, citizen: &Citizen) {
     let deny = || citizen.sign_deny(&source, &recipient).expect("a deny");
     let object = |size: usize| Attested { object: Bytes(vec![0x84; size]), ..deny() };
     let long = Some((400, "at most 32768 are allowed"));
-    let chain = Some((400, "the chain has more than 4 certificates"));
+    let longer = Some((400, "a chain has at most 4 certificates"));
+    let larger = Some((400, "a certificate has at most 16 KiB"));
     let many = Attested { chain: [deny().chain, deny().chain, deny().chain].concat(), ..deny() };
     let large = Attested { chain: vec![Bytes(vec![0x30; limits::CERTIFICATE + 1])], ..deny() };
     let case =
@@ -164,8 +165,8 @@ async fn sizes(turn: &Turn, faces: &Faces, citizen: &Citizen) {
             case("33 KiB", object(33 * 1024), long),
             case("128 KiB", object(128 * 1024), long),
             case("380 KiB", object(380 * 1024), long),
-            case("six certificates", many, chain),
-            case("a large certificate", large, chain),
+            case("six certificates", many, longer),
+            case("a large certificate", large, larger),
         ])
         .await;
     let too_large = cbor::to_vec(&object(385 * 1024));

@@ -38,6 +38,8 @@ fn a_phone_begins_the_next_one_and_a_lost_one_is_ended() {
         std::fs::write(&own, format!("{text}\n[home]\nfresh_proofing_s = 0\n")).expect("written");
         let _home = Run::start(&own);
         turn.ready("maebashi").await;
+        // Its sources tried in vain meanwhile, and try again after a pause.
+        turn.ready(SOURCE).await;
 
         let mut second = Citizen::enrol(turn.network, "mallory").await.expect("enrolment");
         assert!(!second.join(&source).await.expect("a certificate"), "not begun by the home");
