@@ -1,5 +1,5 @@
 use trust::testing::{NOW, TestSigner};
-use wire::{Bytes, Signer, consent::Attested};
+use wire::{Bytes, Signer, consent::Attested, exchange::PresentConsent};
 
 use super::*;
 use crate::fixture::{Fixture, hospital, item, lunch, pharmacy};
