@@ -9,7 +9,7 @@ use consent::{
 };
 use wire::{
     Now, OrganisationId, ServiceId, Signed,
-    channel::{ChannelId, ChannelReply, ChannelRequest, HeadStatement},
+    channel::{ChannelId, ChannelReply, ChannelRequest, EntryKind, HeadStatement},
     citizen::{DecisionReply, InForce, PairRegister, RegisterEntry, WalletQuery},
     consent::{Attested, Collapse, KeyBegin, KeyEnd},
     ids::Pair,
@@ -353,7 +353,7 @@ impl Home {
         let subject = query.pair.subject;
         let at = self.context.now();
         let channel = self.channel(&query.pair);
-        let (head, brought, entries, map_proof) = {
+        let (head, brought, entries, map_proof, end) = {
             let read = self.context.committer.read();
             let home = self.home_channel(&*read, &channel)?;
             let state = home_pair(&*read, &channel, &subject)?;
@@ -362,12 +362,21 @@ impl Home {
                 Ok(RegisterEntry { decision: row.decision, status, entry: row.entry })
             };
             let rows = home_rows(&*read, &channel, &subject).map_err(Fault::from)?;
+            let end = rows.iter().rfind(|row| row.entry.kind == EntryKind::MOVE_END);
+            let end = end.map(|end| self.record_of(&*read, &channel, end)).transpose()?;
             let entries = rows.into_iter().map(listed).collect::<Result<Vec<_>, Fault>>()?;
             let map = StoredMap::of_home(&*read, &channel);
             let map_proof = evidence::map::prove(&map, &wire::Hash(subject.0))
                 .map_err(|damaged| Fault::Channel(consent::StoreFault(damaged.to_string())))?;
-            (*home.head(), moves::brought(&*read, &channel, &subject)?, entries, map_proof)
+            (*home.head(), moves::brought(&*read, &channel, &subject)?, entries, map_proof, end)
         };
+        // A home put back to before it let go would grant leases for the pair beside the new one: the new
+        // one hears of the end only once the witnesses have.
+        if let Some(end) = end
+            && !self.context.cosigned(end).await
+        {
+            return Err(SubmissionError::NotCosigned);
+        }
         let statement = HeadStatement { channel, head, time: at.wall };
         let statement = self.context.attest(statement).await?;
         Ok(PairRegister { brought, entries, statement, map_proof })
