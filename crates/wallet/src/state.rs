@@ -347,8 +347,9 @@ impl Wallet {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WalletBeforeMoves {
-    #[allow(dead_code)] // looked at before the rest is read
-    format: u16,
+    /// Looked at before the rest is read.
+    #[serde(rename = "format")]
+    _format: u16,
     network: NetworkId,
     home: Home,
     id: Option<IdKey>,

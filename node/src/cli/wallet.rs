@@ -171,7 +171,7 @@ impl Session<'_> {
 
     /// Where the register of the pair at a service is.
     fn home_of(&self, service: &ServiceName) -> anyhow::Result<WalletClient> {
-        Ok(WalletClient::new(&self.wallet.home_of(service).url)?)
+        self.client(&self.wallet.home_of(service).url)
     }
 
     fn save(&self) -> anyhow::Result<()> {

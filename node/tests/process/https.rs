@@ -6,7 +6,7 @@ use node::{
     tls::TlsRoots,
     wallet_client::{ClientError, WalletClient},
 };
-use testnet::{founding::Founded, web::WebAuthority};
+use testnet::{founding::Founded, roster, web::WebAuthority};
 
 use crate::world::{Run, mebuku, run, until};
 
@@ -24,7 +24,7 @@ fn secure(node: &Founded) -> (std::path::PathBuf, String) {
 
 #[test]
 fn a_wallet_speaks_tls_to_its_home_and_a_certificate_is_renewed_while_it_runs() {
-    run(async |turn| {
+    run(async |mut turn| {
         let city = turn.node("maebashi");
         let folder = tempfile::tempdir().expect("a folder");
         let authority = WebAuthority::found(folder.path()).expect("an authority");
@@ -39,20 +39,34 @@ fn a_wallet_speaks_tls_to_its_home_and_a_certificate_is_renewed_while_it_runs() 
         })
         .await;
 
-        let wallet = |ca_file: &std::path::Path, name: &str| {
+        turn.start(&["bank"]).await;
+        let wallet = |ca_file: &std::path::Path, name: &str, arguments: &[&str]| {
             let mut command = Command::new(mebuku());
             command.args(["wallet", "--dir"]).arg(folder.path().join(name));
-            command.arg("--ca-file").arg(ca_file);
-            command.args(["create", "--home", &url, "--network", &turn.network.id.to_string()]);
+            command.arg("--ca-file").arg(ca_file).args(arguments);
             command.output().expect("the command line")
         };
-        let made = wallet(&authority.file, "wallet");
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let card = turn.network.cards.join("citizen-1.card").display().to_string();
+        let network = turn.network.id.to_string();
+        let create = ["create", "--home", &url, "--network", &network, "--card", &card];
+        // The home of a pair, and each home that it ever had, are asked in the same way.
+        let source = roster::service("bank").to_string();
+        for arguments in [
+            &create[..],
+            &["enrol"],
+            &["service", &source],
+            &["register", &source],
+            &["history", "--service", &source],
+        ] {
+            let done = wallet(&authority.file, "wallet", arguments);
+            let error = String::from_utf8_lossy(&done.stderr);
+            assert!(done.status.success(), "{arguments:?}: {error}");
+        }
 
         // Another authority's certificate under the same name: no word is said to that server.
         let stranger = tempfile::tempdir().expect("a folder");
         let other = WebAuthority::found(stranger.path()).expect("an authority");
-        let refused = wallet(&other.file, "fooled");
+        let refused = wallet(&other.file, "fooled", &create);
         assert!(!refused.status.success());
         let said = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(said.contains("invalid peer certificate"), "{said}");

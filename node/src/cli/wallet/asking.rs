@@ -110,7 +110,7 @@ impl Session<'_> {
         let query = self.wallet.attest_with_service_key(recipient, &query)?;
         let mut all = Vec::new();
         for home in self.wallet.homes_of(recipient) {
-            let home = WalletClient::new(&home.url)?;
+            let home = self.client(&home.url)?;
             let waiting = match home.requests(&query).await {
                 Ok(waiting) => waiting,
                 // A home before may be away, or never have heard of a key that began since.

@@ -11,7 +11,6 @@ use wire::{
 };
 
 use super::{Report, Session, hint, words};
-use crate::wallet_client::WalletClient;
 
 impl Session<'_> {
     pub(super) async fn history(&mut self, source: &ServiceName) -> anyhow::Result<Report> {
@@ -25,7 +24,7 @@ impl Session<'_> {
         let mut silent = Vec::new();
         // Each home has what happened in its time: the oldest first.
         for home in homes.iter().rev() {
-            let history = match WalletClient::new(&home.url)?.history(&query).await {
+            let history = match self.client(&home.url)?.history(&query).await {
                 Ok(history) => history,
                 Err(error) if error.knows_nothing() && home.url != present.url() => {
                     silent.push(&home.organisation);
@@ -73,7 +72,7 @@ impl Session<'_> {
     async fn receipt(&self, source: &ServiceName, query: &Attested) -> anyhow::Result<Attested> {
         let mut unknown = None;
         for home in self.wallet.homes_of(source) {
-            match WalletClient::new(&home.url)?.effect(query).await {
+            match self.client(&home.url)?.effect(query).await {
                 Ok(receipt) => return Ok(receipt),
                 Err(error) if matches!(error.status(), Some(403 | 404)) => {
                     unknown.get_or_insert(error);

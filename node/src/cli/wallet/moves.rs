@@ -28,7 +28,7 @@ enum Moved {
 impl Session<'_> {
     pub(super) async fn move_home(&mut self, args: &MoveArgs) -> anyhow::Result<Report> {
         self.wallet.id().map_err(hint)?;
-        let client = WalletClient::new(&args.to)?;
+        let client = self.client(&args.to)?;
         let trust = self.trust(&client).await?;
         let to = find_home(&client, &trust, self.now()).await?;
         let services = match &args.service {
@@ -38,7 +38,7 @@ impl Session<'_> {
             }
             None => self.wallet.services().keys().cloned().collect(),
         };
-        self.enrol_if_new(&client, &trust, args.card.as_deref()).await?;
+        self.enrol_if_new(&client, &to, &trust, args.card.as_deref()).await?;
         if args.service.is_none() {
             self.wallet.settle(to.clone());
             self.save()?;
@@ -84,11 +84,11 @@ impl Session<'_> {
     async fn enrol_if_new(
         &mut self,
         client: &WalletClient,
+        to: &Home,
         trust: &Trust,
         card: Option<&Path>,
     ) -> anyhow::Result<()> {
-        let to = find_home(client, trust, self.now()).await?.organisation;
-        if self.wallet.enrolled_by(trust, self.now()).is_ok_and(|by| by == to) {
+        if self.wallet.enrolled_by(trust, self.now()).is_ok_and(|by| by == to.organisation) {
             return Ok(());
         }
         self.enrol_at(client, card, None).await.context("the new municipality did not enrol you")
@@ -189,7 +189,7 @@ impl Session<'_> {
         let Some(former) = self.wallet.homes_of(service).nth(1) else {
             return Ok(moving::submission(moving, None));
         };
-        let old = WalletClient::new(&former.url)?;
+        let old = self.client(&former.url)?;
         let query = self.wallet.query(service, self.nonce(), self.now()).map_err(hint)?;
         let query = self.sign(service, query)?;
         let query = self.wallet.attest_with_service_key(service, &query)?;

@@ -21,7 +21,7 @@ use super::{
     reopening::{InTheWay, in_the_way},
     words,
 };
-use crate::wallet_client::{ClientError, WalletClient};
+use crate::wallet_client::ClientError;
 
 impl Session<'_> {
     pub(super) async fn present(&mut self, args: &PresentArgs) -> anyhow::Result<Report> {
@@ -102,7 +102,7 @@ impl Session<'_> {
     ) -> anyhow::Result<(Attested, Timestamp)> {
         let certificate = self.wallet.certificate_hash(source).map_err(hint)?;
         let ca = self.wallet.certified_by(source, trust, self.now())?;
-        let status = match WalletClient::new(&ca.url)?.certificate_status(&certificate).await {
+        let status = match self.client(&ca.url)?.certificate_status(&certificate).await {
             Ok(status) => {
                 self.directory.save_last(Last::Status, source, &status)?;
                 status
