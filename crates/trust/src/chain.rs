@@ -5,6 +5,8 @@
 //! A chain is refused on its cheap properties first (length, sizes, lists, names), so that hostile
 //! work is bounded: at most [`wire::limits::CHAIN`] signatures for each anchor of one name and key.
 
+mod held;
+
 use std::collections::BTreeSet;
 
 use certval::{
@@ -25,6 +27,8 @@ use crate::{
     oids,
     profile::{self, CaCertificate, Certificate},
 };
+
+pub(crate) use held::HeldChains;
 
 /// What a leaf's key may be used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -201,7 +205,14 @@ fn verify(
     if trust.freshness(at) == Freshness::HardExpired {
         return Err(ChainError::TrustExpired);
     }
-    Ok(check(chain, kind, trust, at, leaf_must_not_be_denied)?)
+    if let Some(verdict) = trust.held_chains().get(chain, kind, at) {
+        return Ok(verdict);
+    }
+    let verdict = check(chain, kind, trust, at, leaf_must_not_be_denied)?;
+    if !trust.is_denied_certificate(&verdict.certificate_hash) {
+        trust.held_chains().put(chain, &verdict);
+    }
+    Ok(verdict)
 }
 
 /// Checks the chain of a signed object, then its signature with the leaf's key.

@@ -15,7 +15,10 @@ use wire::{
     },
 };
 
-use crate::profile::{CaCertificate, Certificate};
+use crate::{
+    chain::HeldChains,
+    profile::{CaCertificate, Certificate},
+};
 
 /// Most roots in one file, and most keys of one role: far more than a network of 1,741
 /// municipalities uses in decades, few enough to check.
@@ -92,6 +95,7 @@ struct Contents {
     municipalities: BTreeSet<OrganisationId>,
     denied_organisations: BTreeSet<OrganisationId>,
     denied_certificates: BTreeSet<Hash>,
+    held_chains: HeldChains,
 }
 
 impl PartialEq for Trust {
@@ -180,6 +184,7 @@ impl Trust {
             municipalities,
             denied_organisations,
             denied_certificates,
+            held_chains: HeldChains::default(),
         })))
     }
 
@@ -228,6 +233,11 @@ impl Trust {
         } else {
             Freshness::Fresh
         }
+    }
+
+    /// Chains that held under this list.
+    pub(crate) fn held_chains(&self) -> &HeldChains {
+        &self.0.held_chains
     }
 
     pub fn is_municipality(&self, organisation: &OrganisationId) -> bool {

@@ -52,6 +52,39 @@ fn chain_of(network: &TestNetwork, kind: CertificateKind) -> Vec<Bytes> {
 }
 
 #[test]
+fn what_is_remembered_of_a_chain_is_neither_its_time_nor_its_kind_nor_another_list() {
+    let network = TestNetwork::new();
+    let kind = CertificateKind::Organisation;
+    let chain = chain_of(&network, kind);
+    let first = verify_chain(&chain, kind, &network.trust, NOW).unwrap();
+    for _ in 0..2 {
+        assert_eq!(verify_chain(&chain, kind, &network.trust, NOW), Ok(first.clone()));
+        let early = Timestamp(first.not_before().0 - 1);
+        let refusal = refused(verify_chain(&chain, kind, &network.trust, early));
+        assert!(matches!(refusal, InvalidChain::NotYetValid { .. }), "{refusal}");
+        let last = Timestamp(first.not_after().0 + 999);
+        assert_ne!(network.trust.freshness(NOW), Freshness::HardExpired);
+        if network.trust.freshness(last.plus_ms(1)) != Freshness::HardExpired {
+            let refusal = refused(verify_chain(&chain, kind, &network.trust, last.plus_ms(1)));
+            assert!(matches!(refusal, InvalidChain::Expired { .. }), "{refusal}");
+        }
+        let other = verify_chain(&chain, CertificateKind::Credential, &network.trust, NOW);
+        assert!(matches!(refused(other), InvalidChain::Profile { .. }));
+        let mut altered = chain.clone();
+        altered[0].0.push(0);
+        assert!(verify_chain(&altered, kind, &network.trust, NOW).is_err());
+    }
+    let leaf = Denied::Certificate(first.certificate_hash());
+    let stricter = network.trust_with(|_, timestamp| timestamp.denylist = vec![leaf]);
+    for _ in 0..2 {
+        let refusal = refused(verify_chain(&chain, kind, &stricter, NOW));
+        assert_eq!(refusal, InvalidChain::DeniedCertificate { position: 0 });
+        // Whoever says no passes, and that opens nothing to anybody else.
+        verify_chain_though_revoked(&chain, kind, &stricter, NOW).unwrap();
+    }
+}
+
+#[test]
 fn a_good_chain_of_each_kind_passes_and_says_what_was_certified() {
     let network = TestNetwork::new();
     let key = TestSigner::new(100).public_key();
