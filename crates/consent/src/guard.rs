@@ -47,8 +47,12 @@ pub enum Guard {
     RetrySamePermits,
     /// A use is consumed in the same write as the release.
     UseInSameWrite,
-    /// A node asks its witnesses at its start whether its log was longer.
-    StartCheck,
+    /// Witnesses know of a counted use before the bytes leave.
+    UseIsCosigned,
+    /// A home asks its witnesses at its start whether its log was longer.
+    HomeStartCheck,
+    /// So does a source.
+    SourceStartCheck,
     /// Nothing is called accepted before witnesses cosigned it.
     AcceptedIsCosigned,
     /// A new home's channel counts only after the old one's end.
@@ -76,7 +80,7 @@ pub enum Guard {
 }
 
 impl Guard {
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::LeaseFromSend,
         Self::LeaseMonotonic,
         Self::LeaseWallCap,
@@ -97,7 +101,9 @@ impl Guard {
         Self::RetryIgnoresOwnUse,
         Self::RetrySamePermits,
         Self::UseInSameWrite,
-        Self::StartCheck,
+        Self::UseIsCosigned,
+        Self::HomeStartCheck,
+        Self::SourceStartCheck,
         Self::AcceptedIsCosigned,
         Self::OldHomeLetsGoFirst,
         Self::DeniesNeverWait,

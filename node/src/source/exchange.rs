@@ -185,6 +185,9 @@ impl Source {
                     evidence::record::Record::new(&write.released.release, write.released.time);
                 let log_index = tx.log(&record);
                 source.keep_grant(tx, &write.released.release);
+                if committed.awaits_witnesses() {
+                    tx.hurry_checkpoint();
+                }
                 for (permit, uses) in write.uses {
                     tx.write(Column::Uses, permit.0, uses);
                 }
@@ -242,7 +245,21 @@ impl Source {
     /// The last look at consent, lease and time, then the bytes may leave.
     async fn send(self: &Arc<Self>, request: &Asked, committed: Committed) -> ExchangeReply {
         let is_new = committed.write().is_some();
-        let facts = self.facts(&*self.context.committer.read(), request, self.context.now());
+        let facts = || self.facts(&*self.context.committer.read(), request, self.context.now());
+        if committed.awaits_witnesses() {
+            let leaf = facts().ok().and_then(|facts| facts.released_at());
+            let is_known = match leaf {
+                Some(leaf) => self.context.cosigned(leaf).await,
+                None => false,
+            };
+            if !is_known {
+                tracing::warn!(
+                    "a counted use was not cosigned in time: not sent, asking again may do"
+                );
+                return ExchangeReply::Rejected(Rejection::Unavailable);
+            }
+        }
+        let facts = facts();
         let sent = match &facts {
             Ok(facts) => committed.send(&facts.view()),
             Err(error) => {

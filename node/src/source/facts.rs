@@ -47,6 +47,11 @@ pub(super) struct Facts {
 }
 
 impl Facts {
+    /// The leaf of the evidence log that the earlier release under this id is.
+    pub fn released_at(&self) -> Option<u64> {
+        self.previous.as_ref().map(|stored| stored.log_index)
+    }
+
     pub fn view(&self) -> View<'_> {
         View {
             pair: self.pair.as_ref().map(|(subject, state)| PairView {
@@ -152,10 +157,8 @@ impl Source {
         present: &PresentConsent,
         at: wire::Timestamp,
     ) -> Result<Option<ServiceId>, StoreError> {
-        let prefix = links_prefix(&asked.recipient, &asked.subject, &asked.source);
-        let linked =
-            read.scan_values::<ServiceId>(Column::SourceLinks, &Scan::prefix(&prefix, LINKS))?;
-        for (_, other) in &linked {
+        let linked = linked_pairs(read, asked)?;
+        for other in &linked {
             if *other != present.subject() && opens(read, asked, other, at)? {
                 tracing::error!(recipient = %asked.recipient, "several citizens are linked to one id: refused");
                 return Ok(None);
@@ -173,10 +176,7 @@ impl Source {
         asked: &Request,
         at: wire::Timestamp,
     ) -> Result<Option<ServiceId>, StoreError> {
-        let prefix = links_prefix(&asked.recipient, &asked.subject, &asked.source);
-        let linked =
-            read.scan_values::<ServiceId>(Column::SourceLinks, &Scan::prefix(&prefix, LINKS))?;
-        let subjects: Vec<_> = linked.into_iter().map(|(_, subject)| subject).collect();
+        let subjects = linked_pairs(read, asked)?;
         if subjects.len() < 2 {
             return Ok(subjects.first().copied());
         }
@@ -192,6 +192,16 @@ impl Source {
         }
         Ok(opened.first().or(subjects.first()).copied())
     }
+}
+
+/// Whom the source's links say that the recipient's id may be; [`LINKS`] at most.
+fn linked_pairs(
+    read: &(impl Read + ?Sized),
+    asked: &Request,
+) -> Result<Vec<ServiceId>, StoreError> {
+    let prefix = links_prefix(&asked.recipient, &asked.subject, &asked.source);
+    let rows = read.scan_values(Column::SourceLinks, &Scan::prefix(&prefix, LINKS))?;
+    Ok(rows.into_iter().map(|(_, subject)| subject).collect())
 }
 
 /// Whether a standing permit of a citizen opens to the recipient's id that is asked about.

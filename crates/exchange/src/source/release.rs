@@ -192,9 +192,10 @@ impl Prepared {
         let uses = spend(&self.leaves, view);
         let bytes = self.presentation.into_bytes();
         let release = release(&self.request, &decided, &self.leaves, &bytes);
-        let on_lease = release.lease.is_some();
+        let (on_lease, is_counted) = (release.lease.is_some(), !uses.is_empty());
         let released = Released { release, leaves: self.leaves, time: view.at };
-        Ok(Committed { request: self.request, bytes, on_lease, released, uses: Some(uses) })
+        let uses = Some(uses);
+        Ok(Committed { request: self.request, bytes, on_lease, is_counted, released, uses })
     }
 }
 
@@ -224,6 +225,7 @@ impl Resend {
             request: self.request,
             bytes,
             on_lease: decided.lease.is_some(),
+            is_counted: !spend(&previous.released.leaves, view).is_empty(),
             released: previous.released.clone(),
             uses: None,
         })
@@ -278,6 +280,8 @@ pub struct Committed {
     request: Authentic,
     bytes: Vec<u8>,
     on_lease: bool,
+    /// Whether it passes on a permit whose uses are counted.
+    is_counted: bool,
     released: Released,
     /// The new counters; `None` for a retry, which writes nothing.
     uses: Option<Vec<(DecisionId, UseCount)>>,
@@ -297,6 +301,12 @@ impl Committed {
     pub fn write(&self) -> Option<ReleaseWrite<'_>> {
         let uses = self.uses.as_ref()?;
         Some(ReleaseWrite { released: &self.released, uses, presentation: &self.bytes })
+    }
+
+    /// Whether the witnesses must know of the release before its bytes leave: a source put back to an
+    /// older copy than that would spend the same use again (DESIGN section 6, S3).
+    pub fn awaits_witnesses(&self) -> bool {
+        self.is_counted && Guard::UseIsCosigned.holds()
     }
 
     /// The last look, right before the first byte leaves, on a `view` read after the write is
