@@ -6,10 +6,7 @@ mod memory;
 mod papers;
 mod requests;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Mutex,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use trust::{
     Member, Trust,
@@ -24,7 +21,7 @@ use wire::{
     membership::Role,
 };
 
-use memory::Memory;
+use memory::Remembered;
 pub use papers::{ALL_LEAVES, LEAVES, Paper, PlainReopen, PlainScope, PlainUses, Says};
 pub use requests::PlainRequest;
 
@@ -40,11 +37,13 @@ pub struct PairId {
     pub source: usize,
 }
 
+#[derive(Clone)]
 struct Phone {
     signer: TestSigner,
     chain: Vec<Bytes>,
 }
 
+#[derive(Clone)]
 struct Submission {
     attested: Attested,
     id: Hash,
@@ -52,6 +51,7 @@ struct Submission {
     status: Option<Attested>,
 }
 
+#[derive(Clone)]
 pub struct Cast {
     pub network: TestNetwork,
     pub homes: Vec<OrganisationId>,
@@ -69,7 +69,7 @@ pub struct Cast {
     by_hash: HashMap<Hash, PaperId>,
     /// Whether verdicts are remembered: a model checker meets the same ones all the time.
     remembers: bool,
-    memory: Mutex<Memory>,
+    memory: Remembered,
 }
 
 /// How many of each take part; 2 phones a pair.
@@ -133,7 +133,7 @@ impl Cast {
             requests: Vec::new(),
             by_hash: HashMap::new(),
             remembers: false,
-            memory: Mutex::default(),
+            memory: Remembered::default(),
         };
         for citizen in 0..size.citizens {
             for source in 0..size.sources {

@@ -28,6 +28,17 @@ pub struct Summary {
     pub counts: BTreeMap<&'static str, u64>,
 }
 
+impl Summary {
+    /// A kind of fault, or something that should come of the days, that never happened.
+    pub fn missing(&self) -> Option<&'static str> {
+        let faults = Fault::KINDS.iter().zip(self.faults).map(|(kind, count)| (*kind, count));
+        let counts = self.counts.iter().map(|(name, count)| (*name, *count));
+        let struck = run::WRITES.iter().map(|what| (*what, self.struck.get(what).copied()));
+        let struck = struck.map(|(what, count)| (what, count.unwrap_or(0)));
+        faults.chain(counts).chain(struck).find(|(_, count)| *count == 0).map(|(kind, _)| kind)
+    }
+}
+
 /// The runs that `hours` of a seed are cut into.
 pub fn runs_of(seed: u64, nodes: usize, hours: u64) -> Vec<Options> {
     let cut = |n: u64| {
@@ -40,15 +51,18 @@ pub fn runs_of(seed: u64, nodes: usize, hours: u64) -> Vec<Options> {
     (0..hours.div_ceil(RUN_HOURS)).map(cut).collect()
 }
 
-/// Runs them all, on `threads` threads.
+/// Runs them all, which have as many nodes each, on `threads` threads.
 pub fn simulate(runs: &[Options], threads: usize) -> Summary {
     let next = AtomicUsize::new(0);
+    let Some(nodes) = runs.first().map(|run| run.nodes) else { return Summary::default() };
+    let cast = run::cast_of(nodes);
     let work = || {
         let mut done = Vec::new();
         loop {
             let n = next.fetch_add(1, Ordering::Relaxed);
             let Some(options) = runs.get(n) else { return done };
-            done.push((n, run::run(options)));
+            let script = run::script_of(options);
+            done.push((n, run::run_with(cast.clone(), options, &script)));
         }
     };
     let mut outcomes: Vec<(usize, Outcome)> = std::thread::scope(|scope| {

@@ -5,18 +5,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use exchange::{Answer, Declined};
-use wire::{Hash, channel::ChannelId};
+use wire::{Hash, ServiceName, channel::ChannelId};
 
 use crate::{
-    cast::{Cast, PaperId, PlainUses, RequestId, Says},
+    cast::{Cast, PaperId, PlainReopen, PlainUses, RequestId, Says},
     node::Disk,
     reference::{self, Query, Uses},
 };
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Judge {
-    /// When the pair's home told a wallet that its paper is accepted (true time): what S1 counts from.
-    pub accepted: BTreeMap<PaperId, u64>,
+    /// S1, of each paper that the pair's home told a wallet to be accepted: until when something that it
+    /// forbids may leave still, on a lease that was out by then (true time).
+    accepted: BTreeMap<PaperId, u64>,
     /// All that a home ever called accepted: what it must never be without.
     holdings: BTreeMap<usize, BTreeSet<PaperId>>,
     /// When a wallet was told that its paper is in force at the source.
@@ -26,22 +27,22 @@ pub struct Judge {
     /// The longest head a home granted a lease for, and the longest a source reported.
     granted: BTreeMap<ChannelId, u64>,
     reported: BTreeMap<ChannelId, u64>,
+    /// When the last lease that a source was granted, by whatever home, has surely run out (true time).
+    leased: BTreeMap<ServiceName, u64>,
     /// How many presentations left the sources.
     pub departures: usize,
     /// How many of them on a present-consent.
     pub at_the_counter: usize,
     /// How often a home collapsed denies.
     pub collapses: usize,
-    /// What left for each request.
-    departed: BTreeMap<RequestId, Hash>,
+    /// What left for each request, and whether witnesses knew of it by then.
+    departed: BTreeMap<RequestId, BTreeMap<Hash, bool>>,
     /// The signed request that a recipient sent under each of its ids.
     pub asked: BTreeMap<RequestId, Hash>,
     /// The presentation that a recipient gave its own system.
     pub given: BTreeMap<RequestId, Hash>,
     /// Of which a source said that it has the receipt.
     pub noted: BTreeSet<RequestId>,
-    /// S1's bound: the longest lease that is ever granted, and the drift.
-    bound_ms: u64,
     /// The first violation seen.
     pub violation: Option<String>,
 }
@@ -57,6 +58,8 @@ pub struct Passed {
     pub at: u64,
     pub wall: u64,
     pub status_age_ms: u64,
+    /// Whether the source's witnesses know of the release.
+    pub is_witnessed: bool,
 }
 
 impl Passed {
@@ -73,18 +76,22 @@ impl Passed {
 }
 
 impl Judge {
-    pub fn new(bound_ms: u64) -> Self {
-        Self { bound_ms, ..Self::default() }
-    }
-
     pub fn violated(&mut self, text: String) {
         self.violation.get_or_insert(text);
     }
 
     /// `at_home`: it is the pair's home that says so.
-    pub fn accepted(&mut self, id: PaperId, home: usize, at_home: bool, at: u64) {
+    pub fn accepted(
+        &mut self,
+        id: PaperId,
+        source: &ServiceName,
+        home: usize,
+        at_home: bool,
+        at: u64,
+    ) {
         if at_home {
-            self.accepted.entry(id).or_insert(at);
+            let leased = self.leased.get(source).copied().unwrap_or(0);
+            self.accepted.entry(id).or_insert(leased.max(at));
         }
         self.holdings.entry(home).or_default().insert(id);
     }
@@ -102,8 +109,11 @@ impl Judge {
         self.told.entry(id).or_insert(at);
     }
 
-    /// S3: a home never grants a lease for less than it granted before.
-    pub fn grants(&mut self, channel: &ChannelId, length: u64) {
+    /// S3: a home never grants a lease for less than it granted before. `until`: when it has surely run
+    /// out.
+    pub fn grants(&mut self, channel: &ChannelId, length: u64, until: u64) {
+        let leased = self.leased.entry(channel.source.clone()).or_default();
+        *leased = until.max(*leased);
         let before = longest(&mut self.granted, channel, length);
         if length < before {
             self.violated(format!(
@@ -142,7 +152,8 @@ impl Judge {
 
     /// A recipient gives its system a presentation: what a source released, and always the same.
     pub fn given(&mut self, request: RequestId, presentation: Hash) {
-        if self.departed.get(&request) != Some(&presentation) {
+        let departed = self.departed.get(&request);
+        if !departed.is_some_and(|departed| departed.contains_key(&presentation)) {
             self.violated(format!("what was given out for request {request} was never released"));
         }
         if *self.given.entry(request).or_insert(presentation) != presentation {
@@ -154,6 +165,16 @@ impl Judge {
         self.noted.insert(request);
         if !self.given.contains_key(&request) {
             self.violated(format!("a receipt for request {request}, which got nothing"));
+        }
+    }
+
+    /// A source serves from this disk: what is not on it and never left was not given to anybody.
+    pub fn serves_as_source(&mut self, disk: &Disk, ours: impl Fn(RequestId) -> bool) {
+        for used in self.uses.values_mut() {
+            used.retain(|request, _| {
+                let left = self.departed.contains_key(request);
+                left || disk.releases.contains_key(request) || !ours(*request)
+            });
         }
     }
 
@@ -200,9 +221,12 @@ impl Judge {
         self.departures += 1;
         let present = |(_, permit): &(u8, PaperId)| is_present(cast, *permit);
         self.at_the_counter += usize::from(passed.leaves.iter().any(present));
-        let departed = self.departed.entry(passed.request).or_insert(passed.presentation);
-        if *departed != passed.presentation {
-            let request = passed.request;
+        // What no witness knew of by then may be forgotten with a disk, and be made anew.
+        let Passed { request, presentation, is_witnessed, .. } = *passed;
+        let departed = self.departed.entry(request).or_default();
+        let is_other = departed.iter().any(|(other, known)| *known && *other != presentation);
+        *departed.entry(presentation).or_default() |= is_witnessed;
+        if is_other {
             self.violated(format!("two presentations left for request {request}"));
         }
         self.look(cast, passed, "left");
@@ -216,6 +240,32 @@ impl Judge {
         if still {
             let request = passed.request;
             self.violated(format!("a retry of request {request} was declined: {declined}"));
+        }
+    }
+
+    /// A request declined for the first time, under a live lease: rightly only if the rule says so.
+    /// `query`: what was heard, for one leaf after the other.
+    pub fn declined(&mut self, cast: &Cast, query: Query<'_>, declined: &Declined) {
+        let request = query.request;
+        let asked = cast.request(request);
+        // Left out is what is counted per period, which a clock that was set back may have closed, and what
+        // names a list of denies: that names nothing as long as the source has no such list.
+        let of_pair = query.heard.iter().copied().filter(|id| {
+            let paper = cast.paper(*id);
+            let Says::Permit { uses, reopens, .. } = &paper.says else { return false };
+            let lists = reopens.iter().any(|named| matches!(named, PlainReopen::Collapsed(_)));
+            let is_plain = matches!(uses, PlainUses::Once | PlainUses::Unlimited) && !lists;
+            paper.pair == asked.pair && is_plain
+        });
+        let permits: Vec<_> = of_pair.collect();
+        let mut leaves = (0..8).map(|bit| 1 << bit).filter(|leaf| asked.leaves & leaf != 0);
+        let opens = |leaf: u8| {
+            let query = Query { leaf, ..query };
+            permits.iter().any(|permit| reference::allows(cast, &self.uses, *permit, &query))
+        };
+        let permitted = if asked.whole { leaves.all(opens) } else { leaves.any(opens) };
+        if permitted {
+            self.violated(format!("request {request} was declined against the rule: {declined}"));
         }
     }
 
@@ -236,7 +286,7 @@ impl Judge {
                 .chain(reference::voids(cast, known, *permit))
                 .collect();
             for id in against {
-                if self.accepted.get(&id).is_some_and(|accepted| *at > accepted + self.bound_ms) {
+                if self.accepted.get(&id).is_some_and(|until| at > until) {
                     self.violated(format!(
                         "S1: request {request} {what} at {at} ms, long after paper {id} was accepted"
                     ));

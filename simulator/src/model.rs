@@ -49,8 +49,13 @@ pub enum Action {
     Commit(RequestId),
     Leave(RequestId),
     SendReceipt(RequestId),
+    /// A home goes on with the pull it is answering.
+    Answer(NodeId),
+    Collapse(NodeId),
     BackUp(NodeId),
     Wake(NodeId),
+    /// A node that died starts again.
+    Start(NodeId),
     Fault(Fault),
 }
 
@@ -60,7 +65,8 @@ pub enum Fault {
     Lose(usize),
     /// The source waits no longer for a home's answer, which may still come.
     GiveUp(NodeId),
-    Restart(NodeId),
+    Crash(NodeId),
+    /// It dies, and its disk is replaced by an old copy.
     Restore(NodeId),
     Sleep(NodeId),
     Freeze(NodeId),
@@ -128,15 +134,16 @@ impl Explored {
             if !this.serves() {
                 continue;
             }
-            add(Fault::Restart(node));
+            add(Fault::Crash(node));
             if this.backup.as_ref().is_some_and(|backup| *backup != this.disk) {
                 add(Fault::Restore(node));
             }
-            if node != self.recipient {
+            // What a clock shows is of no account where no time is left to pass.
+            if node != self.recipient && state.left.ticks > 0 {
                 add(Fault::SetWall(node));
             }
         }
-        if source.serves() {
+        if source.serves() && state.left.ticks > 0 {
             add(Fault::Sleep(self.source));
             add(Fault::Freeze(self.source));
         }
@@ -152,7 +159,7 @@ impl Explored {
             Fault::Duplicate(_) => Kind::Duplicated,
             Fault::Lose(_) => Kind::Lost,
             Fault::GiveUp(_) => Kind::GivenUp,
-            Fault::Restart(node) => match world.nodes[node].role {
+            Fault::Crash(node) => match world.nodes[node].role {
                 Role::Home(_) => Kind::HomeRestarted,
                 Role::Source(_) => Kind::SourceRestarted,
                 Role::Recipient(_) => Kind::RecipientRestarted,
@@ -178,14 +185,8 @@ impl Explored {
                 world.failed(&flight);
             }
             Fault::GiveUp(home) => world.give_up(self.source, &cast.channel(home, PAIR)),
-            Fault::Restart(node) => {
-                world.crash(node);
-                world.start(cast, node);
-            }
-            Fault::Restore(node) => {
-                world.restore(node);
-                world.start(cast, node);
-            }
+            Fault::Crash(node) => world.crash(node),
+            Fault::Restore(node) => world.restore(node),
             Fault::Sleep(node) => world.fall_asleep(node, false),
             Fault::Freeze(node) => world.fall_asleep(node, true),
             Fault::SetWall(node) => {
@@ -194,7 +195,6 @@ impl Explored {
             Fault::ShortenLease => {
                 world.set_lease(HOME, self.scenario.shorter_ms);
                 world.crash(HOME);
-                world.start(cast, HOME);
             }
         }
     }
@@ -246,10 +246,11 @@ impl Explored {
             actions.extend(self.homes().map(Action::Pull));
         }
         for (request, work) in &source.memory.answers {
-            actions.push(match work.stage {
-                Stage::Leaving(_) => Action::Leave(*request),
-                _ => Action::Commit(*request),
-            });
+            match work.stage {
+                Stage::Leaving(_) if !world.may_leave(self.source, *request) => {}
+                Stage::Leaving(_) => actions.push(Action::Leave(*request)),
+                _ => actions.push(Action::Commit(*request)),
+            }
         }
         if !recipient_apart && left.asks > 0 {
             let idle = |request: &&RequestId| !source.memory.answers.contains_key(request);
@@ -293,7 +294,7 @@ impl Model for Explored {
             }
         }
         for node in self.nodes() {
-            world.cosign(node);
+            world.cosign(cast, node);
         }
         world.batch = *batch;
         world.prompt_witness = self.scenario.cosigned_at_once;
@@ -336,6 +337,18 @@ impl Model for Explored {
             }
             if let Power::Asleep { .. } = world.nodes[node].power {
                 actions.push(Action::Wake(node));
+            }
+            let memory = &world.nodes[node].memory;
+            if world.nodes[node].serves() && !memory.pulled.is_empty() {
+                actions.push(Action::Answer(node));
+            }
+            if world.nodes[node].serves() && !memory.crowded.is_empty() {
+                actions.push(Action::Collapse(node));
+            }
+        }
+        for node in self.nodes() {
+            if world.nodes[node].power == Power::Off {
+                actions.push(Action::Start(node));
             }
         }
         for node in copies {
@@ -380,7 +393,7 @@ impl Model for Explored {
                 *handed_direct |= 1 << direct.iter().position(|paper| *paper == id)?;
                 world.hand_direct(cast, id);
             }
-            Action::Cosign(node) => world.cosign(node),
+            Action::Cosign(node) => world.cosign(cast, node),
             Action::Pull(home) => {
                 spend(&mut left.pulls)?;
                 world.hurry(self.source, &cast.channel(home, PAIR));
@@ -414,17 +427,20 @@ impl Model for Explored {
                 spend(&mut left.receipts)?;
                 world.send_receipt(cast, request);
             }
+            Action::Answer(home) => world.answer(cast, home),
+            Action::Collapse(home) => world.collapse(cast, home),
             Action::BackUp(node) => world.back_up(node),
             Action::Wake(node) => world.wake(node),
+            Action::Start(node) => world.start(cast, node),
             Action::Fault(fault) => {
                 spend(&mut left.faults)?;
                 self.strike(world, fault);
             }
         }
         if self.scenario.cosigned_at_once {
-            (0..self.recipient).for_each(|node| world.cosign(node));
+            (0..self.recipient).for_each(|node| world.cosign(cast, node));
         }
-        world.settle();
+        world.settle(cast);
         world.read_register(cast, PAIR);
         // The network keeps no order.
         world.flights.sort_by_key(Shared::print);

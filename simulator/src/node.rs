@@ -9,7 +9,10 @@ use consent::{
     source::SourceChannel,
 };
 use exchange::{Allowed, Authentic, Committed, OwnRequest, PresentConsent, source::Released};
-use wire::{Hash, Nonce, Now, Timestamp, channel::ChannelId};
+use wire::{
+    Hash, Nonce, Now, Timestamp,
+    channel::{ChannelId, Pull},
+};
 
 use crate::{
     cast::{Cast, PairId, PaperId, RequestId},
@@ -113,6 +116,8 @@ pub struct Logged {
 pub struct Stored {
     pub released: Released,
     pub presentation: Vec<u8>,
+    /// The size of the log with it.
+    pub size: u64,
 }
 
 /// What is gone after a crash.
@@ -129,6 +134,19 @@ pub struct Memory {
     pub waiting: BTreeSet<PaperId>,
     /// How much of a home's log its witnesses must know before it grants a lease.
     pub grants_known: u64,
+    /// Pulls that a home is answering: the denies they brought are taken first, one write each.
+    pub pulled: Vec<Pulling>,
+    /// The pairs that may have more denies than a home lets stand one by one.
+    pub crowded: BTreeSet<PairId>,
+}
+
+/// A pull that a home is answering.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Pulling {
+    pub from: NodeId,
+    pub pull: Shared<Pull>,
+    /// How many of the denies it brought are looked at.
+    pub looked_at: usize,
 }
 
 /// A request that a source is answering.
@@ -164,6 +182,8 @@ impl Memory {
             answers: BTreeMap::new(),
             waiting: BTreeSet::new(),
             grants_known: 0,
+            pulled: Vec::new(),
+            crowded: BTreeSet::new(),
         }
     }
 

@@ -41,6 +41,29 @@ pub struct Options {
     pub minutes: u64,
 }
 
+/// Of a step that writes nothing durable.
+const NO_WRITE: &str = "nothing";
+
+/// Everything that a node of any role writes, one durable write each: where a failing one can strike.
+pub const WRITES: [&str; 16] = [
+    "paper",
+    "collapse",
+    "move",
+    "answer to a pull",
+    "deny that a pull brought",
+    "acknowledgement",
+    "entries pulled",
+    "entries pushed",
+    "deny at the source",
+    "release",
+    "receipt",
+    "request",
+    "prepared request",
+    "request with a present-consent",
+    "answer received",
+    "receipt crossed off",
+];
+
 #[derive(Debug, Clone, Default)]
 pub struct Outcome {
     /// SHA-256 over every event in its order.
@@ -73,7 +96,11 @@ enum Event {
         tries: u32,
     },
     Commit(RequestId),
-    Leave(RequestId),
+    /// Perhaps its witnesses have not cosigned yet.
+    Leave {
+        request: RequestId,
+        tries: u32,
+    },
     Ask {
         request: RequestId,
         tries: u32,
@@ -89,6 +116,9 @@ enum Event {
         tries: u32,
     },
     Receipts(NodeId),
+    /// A home goes on with a pull it is answering, or with collapsing denies.
+    Answer(NodeId),
+    Collapse(NodeId),
     Start(NodeId),
     Wake(NodeId),
     Repair(NodeId),
@@ -115,6 +145,12 @@ pub fn script_of(options: &Options) -> Vec<Injection> {
     script::write(&mut rng, population(options.nodes), BEGIN_MS, options.minutes)
 }
 
+/// Who takes part in a run of so many nodes: keys and certificates, the same in each.
+pub fn cast_of(nodes: usize) -> Cast {
+    let Population { homes, sources, recipients, citizens } = population(nodes);
+    Cast::new(Size { homes, sources, recipients, citizens })
+}
+
 /// Runs the whole script of a seed.
 pub fn run(options: &Options) -> Outcome {
     run_script(options, &script_of(options))
@@ -122,7 +158,12 @@ pub fn run(options: &Options) -> Outcome {
 
 /// Runs a script, perhaps with parts left out.
 pub fn run_script(options: &Options, script: &[Injection]) -> Outcome {
-    let mut run = Run::new(options, script);
+    run_with(cast_of(options.nodes), options, script)
+}
+
+/// The same with a cast that was made before.
+pub fn run_with(cast: Cast, options: &Options, script: &[Injection]) -> Outcome {
+    let mut run = Run::new(cast, options, script);
     run.go(BEGIN_MS + (options.minutes + 5) * script::MINUTE_MS);
     run.finish()
 }
@@ -142,7 +183,7 @@ pub fn shrink(options: &Options, tries: usize) -> Option<(Vec<Injection>, Outcom
             let shorter: Vec<_> = script[..from].iter().chain(&script[until..]).cloned().collect();
             let shorter_outcome = run_script(options, &shorter);
             left -= 1;
-            if shorter_outcome.violation.is_some() {
+            if kind(&shorter_outcome) == kind(&outcome) {
                 (script, outcome) = (shorter, shorter_outcome);
             } else {
                 from = until;
@@ -151,6 +192,11 @@ pub fn shrink(options: &Options, tries: usize) -> Option<(Vec<Injection>, Outcom
         chunk /= 2;
     }
     Some((script, outcome))
+}
+
+/// Which invariant broke: its text up to the colon. A shorter script must break the same one.
+fn kind(outcome: &Outcome) -> Option<&str> {
+    outcome.violation.as_deref()?.split(':').next()
 }
 
 /// One channel, its two nodes, and when their timers are set to.
@@ -172,11 +218,16 @@ struct Run<'a> {
     events: BTreeMap<u64, Event>,
     numbers: u64,
     lanes: Vec<Lane>,
+    /// Timers that are set, so that none is set twice.
     cosigning: BTreeSet<NodeId>,
+    answering: BTreeSet<NodeId>,
+    collapsing: BTreeSet<NodeId>,
+    /// What came to a machine that was asleep, or was due there: it happens when that wakes.
+    parked: BTreeMap<NodeId, Vec<Event>>,
     cuts: BTreeMap<(NodeId, NodeId), u64>,
     slow: BTreeMap<(NodeId, NodeId), (u64, u64)>,
-    /// A fault of the disk that waits for a node's next write.
-    armed: BTreeMap<NodeId, Fault>,
+    /// A fault of the disk that waits for one of a node's next writes: after so many more.
+    armed: BTreeMap<NodeId, (Fault, u32)>,
     newest: BTreeMap<NodeId, Shared<Disk>>,
     /// The denies, and lists of them, that a phone has seen in its register.
     seen: BTreeMap<(PairId, usize), BTreeSet<PlainReopen>>,
@@ -191,10 +242,9 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn new(options: &Options, script: &'a [Injection]) -> Self {
+    fn new(mut cast: Cast, options: &Options, script: &'a [Injection]) -> Self {
         let size = population(options.nodes);
         let Population { homes, sources, recipients, citizens } = size;
-        let mut cast = Cast::new(Size { homes, sources, recipients, citizens });
         let mut world = World::new(&cast, LEASES_MS[0], BEGIN_MS);
         world.denies = DENIES;
         let mut rng = Rng::with_seed(options.seed ^ 0x636c_6f63_6b73);
@@ -221,6 +271,9 @@ impl<'a> Run<'a> {
             numbers: 0,
             lanes: Vec::new(),
             cosigning: BTreeSet::new(),
+            answering: BTreeSet::new(),
+            collapsing: BTreeSet::new(),
+            parked: BTreeMap::new(),
             cuts: BTreeMap::new(),
             slow: BTreeMap::new(),
             armed: BTreeMap::new(),
@@ -291,10 +344,29 @@ impl<'a> Run<'a> {
             if self.is_stale(&event) {
                 continue;
             }
+            if let Some(asleep) = self.asleep(&event) {
+                self.parked.entry(asleep).or_default().push(event);
+                self.count("held up by a sleeping machine");
+                continue;
+            }
             self.note(&event);
             self.step(event);
             self.after();
         }
+    }
+
+    /// The sleeping machine at which an event would happen, if it is one that waits for it: a message in
+    /// its buffers, an answer it is working at.
+    fn asleep(&self, event: &Event) -> Option<NodeId> {
+        let node = match event {
+            Event::Arrive(flight) => flight.to(),
+            Event::Commit(request) | Event::Leave { request, .. } => {
+                self.world.source(&self.cast, self.cast.request(*request).pair)
+            }
+            Event::Answer(node) | Event::Collapse(node) => *node,
+            _ => return None,
+        };
+        matches!(self.world.nodes[node].power, Power::Asleep { .. }).then_some(node)
     }
 
     /// A timer that was set anew since.
@@ -332,13 +404,18 @@ impl<'a> Run<'a> {
 
     /// A step at a node, with a disk that may fail under it. `what` it would write, for the counts.
     fn at_node(&mut self, node: NodeId, what: &'static str, step: impl FnOnce(&mut World, &Cast)) {
-        let Some(fault) = self.armed.get(&node).copied() else {
+        let Some((fault, more)) = self.armed.get(&node).copied() else {
             return step(&mut self.world, &self.cast);
         };
+        debug_assert!(WRITES.contains(&what) || what == NO_WRITE, "{what}");
         let before = self.world.clone();
         step(&mut self.world, &self.cast);
         if self.world.nodes[node].disk == before.nodes[node].disk {
             return; // nothing was written
+        }
+        if more > 0 {
+            self.armed.insert(node, (fault, more - 1));
+            return;
         }
         self.armed.remove(&node);
         self.outcome.faults[fault.kind()] += 1;
@@ -346,7 +423,8 @@ impl<'a> Run<'a> {
         // Whatever it would have said is not said.
         self.world.flights = before.flights.clone();
         if let Fault::LoseWrite { .. } = fault {
-            // A batch is written whole or not at all: a torn one is found by its checksum and dropped.
+            // A batch is written whole or not at all: a torn one is found by its checksum and dropped, which
+            // the store's own tests show. What was written before it, in the same answer, stays.
             self.world = before;
         }
         self.world.crash(node);
@@ -370,7 +448,21 @@ impl<'a> Run<'a> {
             }
             Event::Cosign(node) => {
                 self.cosigning.remove(&node);
-                self.world.cosign(node);
+                self.world.cosign(&self.cast, node);
+            }
+            Event::Answer(node) => {
+                self.answering.remove(&node);
+                if self.world.nodes[node].serves() {
+                    self.at_node(node, "deny that a pull brought", |world, cast| {
+                        world.answer(cast, node)
+                    });
+                }
+            }
+            Event::Collapse(node) => {
+                self.collapsing.remove(&node);
+                if self.world.nodes[node].serves() {
+                    self.at_node(node, "collapse", |world, cast| world.collapse(cast, node));
+                }
             }
             Event::HandIn { paper, at, tries } => self.hand_in(paper, at, tries),
             Event::Move { paper, tries } => self.move_on(paper, tries),
@@ -378,9 +470,10 @@ impl<'a> Run<'a> {
                 let source = self.world.source(&self.cast, self.cast.request(request).pair);
                 self.at_node(source, "release", |world, cast| world.commit(cast, request));
                 let wait_ms = self.luck(("leave", request)).u64(0..300);
-                self.schedule(self.world.true_ms + wait_ms, Event::Leave(request));
+                let leave = Event::Leave { request, tries: 0 };
+                self.schedule(self.world.true_ms + wait_ms, leave);
             }
-            Event::Leave(request) => self.world.leave(&self.cast, request),
+            Event::Leave { request, tries } => self.leave(request, tries),
             Event::Ask { request, tries } => self.ask(request, tries),
             Event::Sign { request, script } => self.sign(request, script),
             Event::Attach { request, paper, tries } => self.attach(request, paper, tries),
@@ -396,17 +489,30 @@ impl<'a> Run<'a> {
                     }
                 }
             }
-            Event::Wake(node) => self.world.wake(node),
+            Event::Wake(node) => {
+                self.world.wake(node);
+                for event in self.parked.remove(&node).unwrap_or_default() {
+                    self.schedule(self.world.true_ms, event);
+                }
+            }
             Event::Repair(node) => {
-                if let Some(newest) = self.newest.remove(&node)
-                    && self.world.nodes[node].power == Power::Restored
-                {
-                    self.world.repair(node, newest);
-                    self.world.start(&self.cast, node);
+                match self.world.nodes[node].power {
+                    Power::Restored => {
+                        if let Some(newest) = self.newest.remove(&node) {
+                            self.world.repair(node, newest);
+                            self.world.start(&self.cast, node);
+                        }
+                    }
+                    // It is down just now: the operator comes again.
+                    Power::Off => self.schedule(self.world.true_ms + 30_000, Event::Repair(node)),
+                    // No witness knew more than the old copy: nothing is to be repaired.
+                    Power::Serving | Power::Asleep { .. } => {
+                        self.newest.remove(&node);
+                    }
                 }
             }
         }
-        self.world.settle();
+        self.world.settle(&self.cast);
     }
 
     fn finish(mut self) -> Outcome {

@@ -11,7 +11,10 @@ use crate::{
 
 mod apart;
 
-pub use apart::{at_the_counter, collapse, moved_leases, moving, recipient, recipient_copies};
+pub use apart::{
+    at_the_counter, collapse, moved_leases, moving, moving_under_faults, recipient,
+    recipient_copies,
+};
 
 pub struct Scenario {
     pub name: &'static str,
@@ -116,6 +119,24 @@ fn at_home(papers: &[PaperId]) -> Vec<(NodeId, PaperId)> {
     papers.iter().map(|id| (HOME, *id)).collect()
 }
 
+/// Everybody: home, source, a recipient that asks, two phones, one of which denies what the other
+/// permitted; under every fault, old copies of both disks among them.
+pub fn everybody() -> Scenario {
+    let mut author = Author::new();
+    let before = vec![author.begin(0), author.begin(1), author.permit(0, &[], PlainUses::Once)];
+    let deny = author.deny(1, HEALTH);
+    let request = author.request();
+    let bounds = Bounds { ticks: 1, pulls: 1, pushes: 0, asks: 1, faults: 1, flights: 2, ..BOUNDS };
+    Scenario {
+        before,
+        papers: at_home(&[deny]),
+        requests: vec![request],
+        recipient_apart: true,
+        copies: vec![HOME, 1],
+        ..author.scenario("everybody", bounds)
+    }
+}
+
 /// A permit good once, a deny at the home or straight at the source, a permit of another phone that
 /// reopens it: under every fault.
 pub fn deny_and_reopen() -> Scenario {
@@ -124,12 +145,13 @@ pub fn deny_and_reopen() -> Scenario {
     let deny = author.deny(0, HEALTH);
     let reopening = author.permit(1, &[deny], PlainUses::Unlimited);
     let request = author.request();
+    let bounds = Bounds { ticks: 1, ..BOUNDS };
     Scenario {
         before,
         papers: at_home(&[deny, reopening]),
         direct: vec![deny],
         requests: vec![request],
-        ..author.scenario("deny and reopen", BOUNDS)
+        ..author.scenario("deny and reopen", bounds)
     }
 }
 
@@ -140,6 +162,21 @@ pub fn one_use() -> Scenario {
     let requests = vec![author.request(), author.request()];
     let bounds = Bounds { ticks: 1, pulls: 1, pushes: 0, asks: 3, faults: 1, flights: 1, ..BOUNDS };
     Scenario { before, requests, copies: vec![HOME, 1], ..author.scenario("one use", bounds) }
+}
+
+/// A permit good once, a source put back to an old copy, and witnesses that see its log some time later.
+pub fn one_use_forgotten() -> Scenario {
+    let mut author = Author::new();
+    let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Once)];
+    let requests = vec![author.request(), author.request()];
+    let bounds = Bounds { ticks: 1, pulls: 3, pushes: 0, asks: 2, faults: 1, flights: 1, ..BOUNDS };
+    Scenario {
+        before,
+        requests,
+        cosigned_at_once: false,
+        copies: vec![1],
+        ..author.scenario("one use forgotten", bounds)
+    }
 }
 
 /// A request answered on one permit and asked again when only another one still permits it.
@@ -262,9 +299,11 @@ pub fn piece_by_piece() -> Scenario {
 }
 
 /// All of them.
-pub const ALL: [fn() -> Scenario; 15] = [
+pub const ALL: [fn() -> Scenario; 18] = [
+    everybody,
     deny_and_reopen,
     one_use,
+    one_use_forgotten,
     retry,
     lost_phone,
     stale_view,
@@ -275,6 +314,7 @@ pub const ALL: [fn() -> Scenario; 15] = [
     recipient,
     recipient_copies,
     moving,
+    moving_under_faults,
     moved_leases,
     collapse,
     at_the_counter,

@@ -83,9 +83,9 @@ pub enum What {
 /// Which of the denies that its phone has seen a permit names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Names {
-    None,
-    /// All but some of them.
-    Some(u64),
+    Nothing,
+    /// Those whose bits are set.
+    Those(u64),
     All,
     /// All, and the other phone's key.
     AllAndPhone,
@@ -160,6 +160,11 @@ impl Fault {
         "message twice",
     ];
 
+    /// Whether it has its effect at once, whatever state the network is in.
+    pub fn strikes(&self) -> bool {
+        matches!(self, Self::Crash { .. } | Self::Cut { .. } | Self::Slow { .. })
+    }
+
     pub fn kind(&self) -> usize {
         match self {
             Self::Crash { .. } => 0,
@@ -210,8 +215,13 @@ pub fn write(rng: &mut Rng, size: Population, begin_ms: u64, minutes: u64) -> Ve
             let (pair, phone) = (pair(rng, size), rng.usize(0..2));
             add(rng, What::Read { pair, phone });
         }
-        let what = What::Fault(fault(rng, size));
-        add(rng, what);
+        let fault = fault(rng, size);
+        add(rng, What::Fault(fault));
+        // Some faults strike later, or find nothing to strike: one does in every minute.
+        if !fault.strikes() {
+            let sure = sure_fault(rng, size);
+            add(rng, What::Fault(sure));
+        }
     }
     script.sort_by_key(|injection| injection.at_ms);
     script
@@ -261,8 +271,8 @@ fn decision(rng: &mut Rng, size: Population) -> What {
 
 fn names(rng: &mut Rng) -> Names {
     match rng.u8(0..8) {
-        0 => Names::None,
-        1 => Names::Some(rng.u64(..)),
+        0 => Names::Nothing,
+        1 => Names::Those(rng.u64(..)),
         2 => Names::AllAndPhone,
         _ => Names::All,
     }
@@ -288,6 +298,16 @@ fn request(rng: &mut Rng, size: Population) -> What {
         whole: rng.u8(0..4) == 0,
         fetch_ms: if rng.u8(0..6) == 0 { rng.u64(0..90_000) } else { rng.u64(0..200) },
         again_ms: rng.bool().then(|| rng.u64(100..100_000)),
+    }
+}
+
+/// A fault that has its effect whatever state the network is in.
+fn sure_fault(rng: &mut Rng, size: Population) -> Fault {
+    loop {
+        let fault = fault(rng, size);
+        if fault.strikes() {
+            return fault;
+        }
     }
 }
 

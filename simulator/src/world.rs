@@ -54,13 +54,12 @@ impl World {
         let sources = (0..cast.sources.len()).map(Role::Source);
         let recipients = (0..cast.recipients.len()).map(Role::Recipient);
         let node = |role| Shared::new(Node::new(role, lease_ms, true_ms));
-        let bound_ms = consent::lease::lapse_ms(lease_ms);
         Self {
             true_ms,
             nodes: homes.chain(sources).chain(recipients).map(node).collect(),
             flights: Vec::new(),
             witnessed: BTreeMap::new(),
-            judge: Shared::new(Judge::new(bound_ms)),
+            judge: Shared::default(),
             prompt_witness: true,
             batch: wire::limits::ENTRIES,
             denies: wire::limits::DENIES,
@@ -95,7 +94,7 @@ impl World {
     }
 
     /// The witnesses see a node's log and cosign it: what waited is now accepted.
-    pub fn cosign(&mut self, node: NodeId) {
+    pub fn cosign(&mut self, cast: &Cast, node: NodeId) {
         if !self.nodes[node].serves() {
             return;
         }
@@ -108,7 +107,7 @@ impl World {
             return; // a fork: no witness cosigns it
         }
         self.witnessed.insert(node, (size, root));
-        self.acknowledge(node);
+        self.acknowledge(cast, node);
     }
 
     /// How much of a node's log the witnesses cosigned, or all of it to a node that does not ask.
@@ -121,7 +120,7 @@ impl World {
     }
 
     /// Tells the wallets that their papers are accepted, as far as the witnesses cosigned the log.
-    pub fn acknowledge(&mut self, node: NodeId) {
+    pub fn acknowledge(&mut self, cast: &Cast, node: NodeId) {
         let covered = self.cosigned(node);
         let role = self.nodes[node].role;
         let done: Vec<_> = {
@@ -141,7 +140,10 @@ impl World {
         self.judge.update(|judge| {
             for (id, logged) in done {
                 match role {
-                    Role::Home(home) => judge.accepted(id, home, logged.at_home, true_ms),
+                    Role::Home(home) => {
+                        let source = &cast.sources[cast.paper(id).pair.source];
+                        judge.accepted(id, source, home, logged.at_home, true_ms);
+                    }
                     Role::Source(_) => judge.in_force(id, true_ms),
                     Role::Recipient(_) => {}
                 }
@@ -157,10 +159,10 @@ impl World {
     }
 
     /// For the mutant that calls accepted what no witness saw.
-    pub fn settle(&mut self) {
+    pub fn settle(&mut self, cast: &Cast) {
         if !Guard::AcceptedIsCosigned.holds() {
             for node in 0..self.nodes.len() {
-                self.acknowledge(node);
+                self.acknowledge(cast, node);
             }
         }
     }

@@ -15,6 +15,10 @@ use tokio::time::Instant;
 
 /// Most runs that are spent on making a failing one short.
 const SHRINKING: usize = 400;
+/// A model with fewer states shows little.
+const LEAST_STATES: usize = 1_000_000;
+/// From so many hours on every kind of fault and of outcome is to be seen.
+const TELLING_HOURS: u64 = 100;
 
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
@@ -61,14 +65,18 @@ pub fn model(big: bool) -> anyhow::Result<()> {
             bail!("'{kind}' never happened: the model does not show what it says");
         }
     }
+    let unique: usize = done.iter().map(|found| found.unique).sum();
     let largest = done.iter().map(|found| found.unique).max().unwrap_or(0);
     let violations = done.iter().filter(|found| found.violation.is_some()).count();
     println!("\nexhausted: {} scenarios in {}", done.len(), seconds(begin.elapsed()));
-    println!("unique states: {}", done.iter().map(|found| found.unique).sum::<usize>());
+    println!("unique states: {unique}");
     println!("largest scenario: {largest}");
     println!("violations: {violations}");
     if violations > 0 {
         bail!("the promise was broken");
+    }
+    if unique < LEAST_STATES {
+        bail!("fewer than {LEAST_STATES} states: the scenarios have become too small to show much");
     }
     Ok(())
 }
@@ -87,7 +95,12 @@ pub fn days(options: &Options) -> anyhow::Result<()> {
                 println!("  {injection:?}");
             }
             println!("  at {} ms: {}", outcome.violated_ms, outcome.violation.unwrap_or_default());
+            println!("for simulator/tests/seeds.rs, once it is mended:");
+            println!("  ({}, {}, {}, \"{says}\"),", run.seed, run.nodes, run.minutes);
         }
+    }
+    if let Some(kind) = summary.missing().filter(|_| options.hours >= TELLING_HOURS) {
+        bail!("'{kind}' never happened: the run does not show what it says");
     }
     println!("\n{} runs, {} hours in {}", runs.len(), options.hours, seconds(begin.elapsed()));
     match summary.trace {

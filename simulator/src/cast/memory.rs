@@ -1,6 +1,9 @@
 //! What is remembered of earlier verifications.
 
-use std::{collections::HashMap, sync::PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 use consent::{
     AdmittedCollapse, AdmittedDecision, AdmittedKeyBegin, AdmittedKeyEnd, AdmittedMove, PairState,
@@ -36,6 +39,16 @@ pub(super) struct Memory {
     pub(super) endings: HashMap<u64, Result<exchange::Ending, exchange::NoEnding>>,
     pub(super) receipts: HashMap<u64, Bytes>,
     pub(super) noted: HashMap<u64, bool>,
+}
+
+/// A copy of a cast remembers for itself.
+#[derive(Default)]
+pub(super) struct Remembered(Mutex<Memory>);
+
+impl Clone for Remembered {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl Cast {
@@ -200,7 +213,7 @@ impl Cast {
     }
 
     fn memory(&self) -> std::sync::MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

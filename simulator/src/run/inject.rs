@@ -101,9 +101,9 @@ impl Run<'_> {
     pub(super) fn named(&self, pair: PairId, phone: usize, names: Names) -> Vec<PlainReopen> {
         let seen = self.seen.get(&(pair, phone)).into_iter().flatten().cloned();
         match names {
-            Names::None => vec![],
+            Names::Nothing => vec![],
             Names::All => seen.take(wire::limits::REOPENS).collect(),
-            Names::Some(mask) => seen
+            Names::Those(mask) => seen
                 .enumerate()
                 .filter(|(n, _)| mask & (1 << (n % 64)) != 0)
                 .map(|(_, reopen)| reopen)
@@ -175,7 +175,9 @@ impl Run<'_> {
                 true
             }
             Fault::LoseWrite { node, .. } | Fault::MuteWrite { node } => {
-                self.armed.insert(node, fault);
+                // Not always the very next one: one write may follow on another at once.
+                let more = self.luck(("armed", node)).u32(0..3);
+                self.armed.insert(node, (fault, more));
                 false // counted when it strikes
             }
             Fault::Cut { a, b, for_ms } => {

@@ -16,6 +16,14 @@ impl Run<'_> {
             if self.world.may_be_cosigned(node) && self.cosigning.insert(node) {
                 self.schedule(self.world.true_ms + COSIGN_MS, Event::Cosign(node));
             }
+            let memory = &self.world.nodes[node].memory;
+            let (answers, collapses) = (!memory.pulled.is_empty(), !memory.crowded.is_empty());
+            if answers && self.answering.insert(node) {
+                self.schedule(self.world.true_ms + 1, Event::Answer(node));
+            }
+            if collapses && self.collapsing.insert(node) {
+                self.schedule(self.world.true_ms + 2, Event::Collapse(node));
+            }
         }
         for lane in 0..self.lanes.len() {
             self.set_timers(lane);

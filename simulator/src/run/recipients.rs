@@ -2,7 +2,7 @@
 
 use exchange::Answer;
 
-use super::{Event, Run, at};
+use super::{Event, NO_WRITE, Run, at};
 use crate::{
     cast::{Paper, PaperId, PlainRequest, RequestId, Says},
     script::What,
@@ -31,7 +31,7 @@ impl Run<'_> {
             Flight::Reply { .. } => "answer received",
             Flight::Receipt { .. } => "receipt",
             Flight::Noted { .. } => "receipt crossed off",
-            Flight::Forked { .. } | Flight::Request { .. } => "nothing",
+            Flight::Forked { .. } | Flight::Request { .. } => NO_WRITE,
         };
         let to = flight.to();
         let Flight::Request { request, .. } = flight else {
@@ -43,6 +43,20 @@ impl Run<'_> {
         if !before && is_answering(self) {
             let fetch_ms = self.fetches.get(request).copied().unwrap_or(0);
             self.schedule(self.world.true_ms + fetch_ms, Event::Commit(*request));
+        }
+    }
+
+    /// An answer leaves, once the witnesses know what they must; the source waits 3 s for them.
+    pub(super) fn leave(&mut self, request: RequestId, tries: u32) {
+        let source = self.world.source(&self.cast, self.cast.request(request).pair);
+        if self.world.may_leave(source, request) {
+            self.world.leave(&self.cast, request);
+        } else if tries < 100 {
+            let leave = Event::Leave { request, tries: tries + 1 };
+            self.schedule(self.world.true_ms + 30, leave);
+        } else {
+            self.count("answers given up for lack of cosignatures");
+            self.world.give_up_answer(&self.cast, request);
         }
     }
 

@@ -44,21 +44,36 @@ pub fn recipient_copies() -> Scenario {
     }
 }
 
-/// A move to another home in whatever order the wallet goes about it, with denies at both; crashes, an old
-/// copy.
+/// A move to another home in whatever order the wallet goes about it, with denies at both.
 pub fn moving() -> Scenario {
     let mut author = Author::with_homes(2);
     let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Unlimited)];
     let moves = author.write(0, Says::Moves { from: HOME, to: NEW, epoch: 1 });
     let (early, late) = (author.deny(0, HEALTH), author.deny(0, EVERYTHING));
     let request = author.request();
-    let bounds = Bounds { ticks: 0, pulls: 2, pushes: 1, asks: 1, faults: 1, flights: 1, ..BOUNDS };
+    let bounds = Bounds { ticks: 0, pulls: 2, pushes: 1, asks: 1, faults: 0, flights: 1, ..BOUNDS };
     Scenario {
         before,
         papers: vec![(HOME, moves), (NEW, moves), (HOME, early), (NEW, late)],
         requests: vec![request],
-        copies: vec![HOME],
         ..author.scenario("a move", bounds)
+    }
+}
+
+/// A move under faults: crashes, an old copy of the home that was left, messages lost and doubled.
+pub fn moving_under_faults() -> Scenario {
+    let mut author = Author::with_homes(2);
+    let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Unlimited)];
+    let moves = author.write(0, Says::Moves { from: HOME, to: NEW, epoch: 1 });
+    let deny = author.deny(0, EVERYTHING);
+    let request = author.request();
+    let bounds = Bounds { ticks: 0, pulls: 2, pushes: 1, asks: 1, faults: 1, flights: 1, ..BOUNDS };
+    Scenario {
+        before,
+        papers: vec![(HOME, moves), (NEW, moves), (NEW, deny)],
+        requests: vec![request],
+        copies: vec![HOME],
+        ..author.scenario("a move, faults", bounds)
     }
 }
 

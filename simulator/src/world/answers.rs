@@ -18,6 +18,7 @@ use crate::{
     cast::{Cast, PaperId, RequestId},
     judge::Passed,
     node::{Stage, Stored, Work, source_channel},
+    reference::Query,
     shared::Shared,
 };
 
@@ -144,11 +145,8 @@ impl World {
             Ok(Evaluated::Resend(resend)) => Stage::Again(Shared::new(resend)),
             Err(declined) => {
                 // Of what stands there, only a refusal is about consent.
-                if let (Some(stored), true, Declined::Refused(_)) =
-                    (&facts.previous, facts.has_lease(), &declined)
-                {
-                    let passed = self.passed_on(cast, source, &facts, request, stored);
-                    self.judge.update(|judge| judge.retry_declined(cast, &passed, &declined));
+                if let (true, Declined::Refused(_)) = (facts.has_lease(), &declined) {
+                    self.judge_declined(cast, source, &facts, request, &declined);
                 }
                 return self.reply(source, back, request, declined.reply());
             }
@@ -190,6 +188,7 @@ impl World {
             let stored = Stored {
                 released: write.released.clone(),
                 presentation: write.presentation.to_vec(),
+                size: self.nodes[source].disk.size() + 1,
             };
             let passed = self.passed_on(cast, source, &facts, request, &stored);
             self.judge.update(|judge| judge.released(cast, &passed));
@@ -218,6 +217,9 @@ impl World {
         }
         let Some(work) = self.nodes[source].memory.answers.get(&request).cloned() else { return };
         let Stage::Leaving(committed) = &work.stage else { return };
+        if !self.may_leave(source, request) {
+            return; // it waits
+        }
         let facts = self.facts_of(cast, source, request, &work);
         let sent = (**committed).clone().send(&facts.view());
         self.forget(source, request);
@@ -227,6 +229,23 @@ impl World {
         }
         let reply = sent.unwrap_or_else(|declined| declined.reply());
         self.reply(source, work.back, request, reply);
+    }
+
+    /// Whether an answer that is durable may leave, as far as it waits for witnesses.
+    pub fn may_leave(&self, source: NodeId, request: RequestId) -> bool {
+        let node = &self.nodes[source];
+        let waits = match node.memory.answers.get(&request).map(|work| &work.stage) {
+            Some(Stage::Leaving(committed)) => committed.awaits_witnesses(),
+            _ => false,
+        };
+        let size = node.disk.releases.get(&request).map_or(0, |stored| stored.size);
+        !waits || size <= self.cosigned(source)
+    }
+
+    /// The source waits no longer for its witnesses: the recipient may ask again.
+    pub fn give_up_answer(&mut self, cast: &Cast, request: RequestId) {
+        let source = self.source(cast, cast.request(request).pair);
+        self.forget(source, request);
     }
 
     fn forget(&mut self, source: NodeId, request: RequestId) {
@@ -247,6 +266,36 @@ impl World {
         if let Some(to) = back.filter(|_| is_answer) {
             self.send(Flight::Reply { from, to, request, reply: Shared::new(reply) });
         }
+    }
+
+    /// What a source declined under a live lease is held against the rule: what was asked for the first
+    /// time, and what was released before. A present-consent is the counter's matter.
+    fn judge_declined(
+        &mut self,
+        cast: &Cast,
+        source: NodeId,
+        facts: &Facts,
+        request: RequestId,
+        declined: &Declined,
+    ) {
+        if let Some(stored) = &facts.previous {
+            let passed = self.passed_on(cast, source, facts, request, stored);
+            return self.judge.update(|judge| judge.retry_declined(cast, &passed, declined));
+        }
+        if facts.present.is_some() {
+            return;
+        }
+        let heard = self.nodes[source].disk.heard.get(&cast.request(request).pair).cloned();
+        let heard = heard.unwrap_or_default();
+        let query = Query {
+            heard: &heard,
+            request,
+            recipient: cast.request(request).recipient,
+            leaf: 0,
+            at: facts.now.wall.ms_since(trust::testing::NOW),
+            status_age_ms: self.status_age_ms,
+        };
+        self.judge.update(|judge| judge.declined(cast, query, declined));
     }
 
     /// What passed on which permit, and what the source has heard of the pair, in plain words.
@@ -273,6 +322,7 @@ impl World {
             at: self.true_ms,
             wall: facts.now.wall.ms_since(trust::testing::NOW),
             status_age_ms: self.status_age_ms,
+            is_witnessed: stored.size <= self.cosigned(source),
         }
     }
 }

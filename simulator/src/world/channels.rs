@@ -2,16 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use consent::{ChannelStore, home::HomeError, source::SourceError};
+use consent::{home::HomeError, source::SourceError};
 use wire::{
     Nonce,
     channel::{ChannelHead, ChannelId, Entry, Grant, HeadStatement, Position, Pull},
 };
 
-use super::{Flight, NodeId, World, papers::accept};
+use super::{Flight, NodeId, World, papers::HandInError};
 use crate::{
     cast::{Cast, PairId, PaperId},
-    node::{AtSource, Disk, Logged, home_channel, source_channel},
+    node::{AtSource, Disk, Pulling, home_channel, source_channel},
     shared::Shared,
 };
 
@@ -97,8 +97,16 @@ impl World {
         (entries, head): (&[Shared<Entry>], ChannelHead),
     ) {
         let (channel, brought) = (&grant.channel, !entries.is_empty());
-        match self.apply(cast, source, channel, entries, head) {
-            Some(applied) => self.lease(cast, source, grant, unreadable, &applied, brought),
+        match self.apply(cast, source, channel, entries, head, unreadable) {
+            Some(applied) => {
+                let (now, id) = (self.now(source), grant_id(grant));
+                self.nodes[source].update(|node| {
+                    node.memory.update(|memory| {
+                        // What is wrong with a grant only its sender could mend.
+                        let _ = memory.puller(channel).pulled(grant, id, &applied, brought, now);
+                    });
+                });
+            }
             None => self.forked(source, channel),
         }
     }
@@ -110,7 +118,7 @@ impl World {
         channel: &ChannelId,
         (entries, head): (&[Shared<Entry>], ChannelHead),
     ) {
-        match self.apply(cast, source, channel, entries, head) {
+        match self.apply(cast, source, channel, entries, head, &[]) {
             Some(position) => {
                 let channel = channel.clone();
                 self.send(Flight::Applied { from: source, to: from, channel, position });
@@ -142,32 +150,6 @@ impl World {
         });
     }
 
-    fn lease(
-        &mut self,
-        cast: &Cast,
-        source: NodeId,
-        grant: &Grant,
-        unreadable: &[u64],
-        applied: &Position,
-        brought: bool,
-    ) {
-        let now = self.now(source);
-        let id = wire::hash_parts("simulator/grant", &[&grant.nonce.0]);
-        self.nodes[source].update(|node| {
-            let granted = node.memory.update(|memory| {
-                memory.puller(&grant.channel).pulled(grant, id, applied, brought, now)
-            });
-            if granted.is_ok() && !unreadable.is_empty() {
-                node.disk.update(|disk| {
-                    disk.at_source(&grant.channel, |store| {
-                        let mut machine = source_channel(store.channel, cast, &grant.channel);
-                        machine.reported(store, unreadable);
-                    });
-                });
-            }
-        });
-    }
-
     pub(super) fn forked(&mut self, source: NodeId, channel: &ChannelId) {
         let now = self.now(source);
         self.nodes[source].update(|node| {
@@ -175,26 +157,53 @@ impl World {
         });
     }
 
-    pub(super) fn answer_pull(&mut self, cast: &Cast, from: NodeId, home: NodeId, pull: &Pull) {
+    /// A pull comes. If it brings denies, answering takes more than one write.
+    pub(super) fn answer_pull(
+        &mut self,
+        cast: &Cast,
+        from: NodeId,
+        home: NodeId,
+        pull: &Shared<Pull>,
+    ) {
+        if pull.denies.is_empty() {
+            return self.grant(cast, from, home, pull);
+        }
+        let pulling = Pulling { from, pull: pull.clone(), looked_at: 0 };
+        self.nodes[home].update(|node| {
+            node.memory.update(|memory| memory.pulled.push(pulling));
+        });
+    }
+
+    /// A home goes on with the pull that it is answering: takes the next deny that it brought, or grants.
+    pub fn answer(&mut self, cast: &Cast, home: NodeId) {
+        let Some(pulling) = self.nodes[home].memory.pulled.first().cloned() else { return };
+        let Pulling { from, pull, looked_at } = pulling;
+        let next = pull.denies.get(looked_at);
+        self.nodes[home].update(|node| {
+            node.memory.update(|memory| match next {
+                Some(_) => memory.pulled[0].looked_at += 1,
+                None => drop(memory.pulled.remove(0)),
+            });
+        });
+        match next {
+            None => self.grant(cast, from, home, &pull),
+            Some(deny) => {
+                let Some(id) = cast.by_attested(deny) else { return };
+                if let Err(HandInError::Refused(error)) =
+                    self.take(cast, home, &pull.channel, id, &[])
+                {
+                    self.judge.update(|judge| judge.refused_deny(id, &error));
+                }
+            }
+        }
+    }
+
+    fn grant(&mut self, cast: &Cast, from: NodeId, home: NodeId, pull: &Pull) {
         let (now, granted_ms) = (self.now(home), self.nodes[home].lease_ms);
         let (run, batch) = (self.nodes[home].memory.run, self.batch);
         let channel = &pull.channel;
-        let denies: Vec<_> =
-            (pull.denies.iter()).filter_map(|deny| cast.by_attested(deny)).collect();
         let (terms, record) = self.nodes[home].update(|node| {
             node.disk.update(|disk| {
-                for id in denies {
-                    let subject = cast.subject(cast.paper(id).pair);
-                    let (new, at_home) = disk.channel(channel, |store| {
-                        let new = accept(cast, store, channel, id, &[], &run, now);
-                        let state = store.pair(&subject).expect("memory does not fail");
-                        (new.unwrap_or(false), state.is_home(&channel.home))
-                    });
-                    if new {
-                        let size = disk.append(&("accepted", id));
-                        disk.logged.insert(id, Logged { size, at_home });
-                    }
-                }
                 let terms = disk.channel(channel, |store| {
                     let mut machine = home_channel(store, cast, channel);
                     let mut terms = machine.grant(store, pull, granted_ms, &run, now)?;
@@ -213,7 +222,7 @@ impl World {
         }
         let known = self.nodes[home].memory.grants_known;
         if self.prompt_witness && self.cosigned(home) < known {
-            self.cosign(home);
+            self.cosign(cast, home);
         }
         if self.cosigned(home) < known {
             // No lease leaves before the witnesses know of the longest: unavailable.
@@ -229,7 +238,9 @@ impl World {
                     granted_ms: terms.granted_ms,
                     time: now.wall,
                 };
-                self.judge.update(|judge| judge.grants(channel, terms.head.position.length));
+                let until_ms = self.true_ms + consent::lease::lapse_ms(terms.granted_ms);
+                let length = terms.head.position.length;
+                self.judge.update(|judge| judge.grants(channel, length, until_ms));
                 let entries = terms.batch.entries.into_iter().map(Shared::new).collect();
                 let unreadable = pull.unreadable.clone();
                 let head = terms.batch.head;
@@ -243,7 +254,8 @@ impl World {
         }
     }
 
-    /// Applies entries at a source; `None` is a fork.
+    /// Applies entries at a source, whose home has heard that the `reported` ones are unreadable; `None`
+    /// is a fork.
     fn apply(
         &mut self,
         cast: &Cast,
@@ -251,6 +263,7 @@ impl World {
         channel: &ChannelId,
         entries: &[Shared<Entry>],
         head: ChannelHead,
+        reported: &[u64],
     ) -> Option<Position> {
         let now = self.now(source);
         let entries: Vec<Entry> = entries.iter().map(|entry| (**entry).clone()).collect();
@@ -265,6 +278,7 @@ impl World {
                 let outcome = disk.at_source(channel, |store| {
                     let mut machine = source_channel(store.channel, cast, channel);
                     let outcome = machine.apply(store, &entries, &statement, cast, now)?;
+                    machine.reported(store, reported);
                     Ok::<_, SourceError>((machine.applied().position, outcome.len()))
                 });
                 if let Ok((position, 1..)) = &outcome {
@@ -296,4 +310,8 @@ fn waiting(cast: &Cast, disk: &Disk, pairs: &BTreeSet<PairId>) -> BTreeSet<Paper
     let states = pairs.iter().filter_map(|pair| disk.pairs.pairs.get(&cast.subject(*pair)));
     let entries = states.flat_map(|state| state.waiting.values().flatten());
     entries.filter_map(|entry| cast.by_entry(entry)).collect()
+}
+
+fn grant_id(grant: &Grant) -> wire::Hash {
+    wire::hash_parts("simulator/grant", &[&grant.nonce.0])
 }

@@ -28,7 +28,12 @@ impl World {
     pub fn start(&mut self, cast: &Cast, node: NodeId) {
         self.runs += 1;
         let (run, now) = (self.runs, self.now(node));
-        let restored = !self.may_start(node) && Guard::StartCheck.holds();
+        let asks = match self.nodes[node].role {
+            Role::Home(_) => Guard::HomeStartCheck.holds(),
+            Role::Source(_) => Guard::SourceStartCheck.holds(),
+            Role::Recipient(_) => true,
+        };
+        let restored = asks && !self.may_start(node);
         self.nodes[node].update(|node| {
             node.power = if restored { Power::Restored } else { Power::Serving };
             let mut memory = Memory::new(run, now);
@@ -49,7 +54,11 @@ impl World {
                 let disk = this.disk.clone();
                 self.judge.update(|judge| judge.serves(node, &disk));
             }
-            Role::Source(_) => {}
+            Role::Source(number) => {
+                let disk = this.disk.clone();
+                let ours = |request| cast.request(request).pair.source == number;
+                self.judge.update(|judge| judge.serves_as_source(&disk, ours));
+            }
             Role::Recipient(number) => {
                 self.judge_recipient(node, |request| cast.request(request).recipient == number);
             }

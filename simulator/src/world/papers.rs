@@ -16,7 +16,7 @@ use wire::{
 
 use super::{NodeId, World};
 use crate::{
-    cast::{Cast, PairId, Paper, PaperId, Says, UNKNOWN_KIND},
+    cast::{Cast, PairId, PaperId, Says, UNKNOWN_KIND},
     node::{Logged, home_channel},
 };
 
@@ -36,42 +36,93 @@ impl World {
             }
             _ => vec![],
         };
-        let (now, most) = (self.now(home), self.denies);
-        let outcome = self.nodes[home].update(|node| {
-            let run = node.memory.run;
-            let accepted = node.disk.update(|disk| {
-                let take = |store: &mut MemoryStore| {
-                    let taken = accept(cast, store, &channel, id, &register, &run, now)?;
-                    let state = store.pair(&cast.subject(paper.pair));
-                    let is_home = state.expect("memory does not fail").is_home(&channel.home);
-                    let collapses =
-                        taken && is_home && collapse(cast, store, home, id, most, &run, now);
-                    Ok::<_, HandInError>((taken, is_home, collapses))
-                };
-                let (new, at_home, collapses) = disk.channel(&channel, take)?;
-                if new {
-                    let size = disk.append(&("accepted", id));
-                    disk.logged.insert(id, Logged { size, at_home });
-                }
-                if collapses {
-                    disk.append(&("collapsed", id));
-                }
-                Ok::<_, HandInError>(collapses)
-            });
-            if accepted.is_ok() {
-                node.memory.update(|memory| {
-                    memory.waiting.insert(id);
-                    memory.pusher(&channel).owed(now);
+        let accepted = self.take(cast, home, &channel, id, &register);
+        match accepted {
+            Ok(()) => {
+                let now = self.now(home);
+                self.nodes[home].update(|node| {
+                    node.memory.update(|memory| {
+                        memory.waiting.insert(id);
+                        memory.pusher(&channel).owed(now);
+                    });
                 });
             }
-            accepted
-        });
-        match outcome {
             Err(HandInError::Refused(error)) if matches!(paper.says, Says::Deny { .. }) => {
                 self.judge.update(|judge| judge.refused_deny(id, &error));
             }
-            Ok(true) => self.judge.update(|judge| judge.collapses += 1),
-            _ => {}
+            Err(_) => {}
+        }
+    }
+
+    /// A home takes a paper: one durable write.
+    pub(super) fn take(
+        &mut self,
+        cast: &Cast,
+        home: NodeId,
+        channel: &ChannelId,
+        id: PaperId,
+        register: &[Entry],
+    ) -> Result<(), HandInError> {
+        let (now, most) = (self.now(home), self.denies);
+        let paper = cast.paper(id);
+        let subject = cast.subject(paper.pair);
+        self.nodes[home].update(|node| {
+            let run = node.memory.run;
+            let (is_new, state) = node.disk.update(|disk| {
+                let take = |store: &mut MemoryStore| {
+                    let is_new = accept(cast, store, channel, id, register, &run, now)?;
+                    let state = store.pair(&subject).expect("memory does not fail");
+                    Ok::<_, HandInError>((is_new, state))
+                };
+                let (is_new, state) = disk.channel(channel, take)?;
+                if is_new {
+                    let at_home = state.is_home(&channel.home);
+                    let size = disk.append(&("accepted", id));
+                    disk.logged.insert(id, Logged { size, at_home });
+                }
+                Ok::<_, HandInError>((is_new, state))
+            })?;
+            let is_deny = matches!(paper.says, Says::Deny { .. });
+            let is_crowded = is_new && is_deny && state.is_home(&channel.home);
+            if is_crowded && collapse_beyond(&state, most, now.wall).is_some() {
+                node.memory.update(|memory| memory.crowded.insert(paper.pair));
+            }
+            Ok(())
+        })
+    }
+
+    /// A home collapses the denies of one of its crowded pairs: one durable write. It looks at the pair
+    /// again until they are few enough.
+    pub fn collapse(&mut self, cast: &Cast, home: NodeId) {
+        let now = self.now(home);
+        let Some(pair) = self.nodes[home].memory.crowded.first().copied() else { return };
+        let (channel, subject) = (cast.channel(home, pair), cast.subject(pair));
+        let most = self.denies;
+        let is_collapsed = self.nodes[home].update(|node| {
+            let run = node.memory.run;
+            let listed = node.disk.channels.get(&channel).and_then(|store| {
+                let state = store.pair(&subject).expect("memory does not fail");
+                let due = collapse_beyond(&state, most, now.wall);
+                let due = due.filter(|_| state.is_home(&channel.home))?;
+                cast.collapse(home, pair, &state, due, now.wall)
+            });
+            let Some(listed) = listed else {
+                node.memory.update(|memory| memory.crowded.remove(&pair));
+                return false;
+            };
+            node.disk.update(|disk| {
+                disk.channel(&channel, |store| {
+                    let mut machine = home_channel(store, cast, &channel);
+                    let accepted = machine.accept_collapse(store, &listed, &run, now);
+                    accepted.expect("memory does not fail")
+                });
+                disk.append(&("collapsed", pair));
+            });
+            node.memory.update(|memory| memory.pusher(&channel).owed(now));
+            true
+        });
+        if is_collapsed {
+            self.judge.update(|judge| judge.collapses += 1);
         }
     }
 
@@ -243,24 +294,4 @@ pub(super) fn accept(
         Err(HomeError::Store(fault)) => panic!("memory does not fail: {fault}"),
         Err(error) => Err(refused(&error)),
     }
-}
-
-/// Collapses the denies of a pair if that one was one too many; says whether it did.
-fn collapse(
-    cast: &Cast,
-    store: &mut MemoryStore,
-    home: NodeId,
-    id: PaperId,
-    most: usize,
-    run: &Run,
-    now: Now,
-) -> bool {
-    let Paper { pair, says: Says::Deny { .. }, .. } = cast.paper(id) else { return false };
-    let state = store.pair(&cast.subject(*pair)).expect("memory does not fail");
-    let due = collapse_beyond(&state, most, now.wall);
-    let listed = due.and_then(|due| cast.collapse(home, *pair, &state, due, now.wall));
-    let Some(listed) = listed else { return false };
-    let mut machine = home_channel(store, cast, &cast.channel(home, *pair));
-    machine.accept_collapse(store, &listed, run, now).expect("memory does not fail");
-    true
 }

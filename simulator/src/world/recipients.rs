@@ -21,7 +21,14 @@ impl World {
 
     /// One durable write. Its witness sees it at once: a recipient waits for none before it goes on, so
     /// that of what they have not seen nothing is promised.
-    fn keep(&mut self, node: NodeId, request: RequestId, own: &OwnRequest, logs: bool) {
+    fn keep(
+        &mut self,
+        cast: &Cast,
+        node: NodeId,
+        request: RequestId,
+        own: &OwnRequest,
+        logs: bool,
+    ) {
         self.nodes[node].update(|node| {
             node.disk.update(|disk| {
                 if logs {
@@ -32,7 +39,7 @@ impl World {
                 }
             });
         });
-        self.cosign(node);
+        self.cosign(cast, node);
         self.judge_recipient(node, |kept| kept == request);
     }
 
@@ -70,7 +77,7 @@ impl World {
         let before = own.clone();
         let prepared = own.prepare(&cast.question(request), cast.draft(request, 0));
         if prepared.is_ok() && own != before {
-            self.keep(node, request, &own, false);
+            self.keep(cast, node, request, &own, false);
         }
     }
 
@@ -94,7 +101,7 @@ impl World {
         if own.begin(&signed).is_err() {
             return;
         }
-        self.keep(node, request, &own, true);
+        self.keep(cast, node, request, &own, true);
         self.send_request(cast, request, &signed);
     }
 
@@ -123,7 +130,7 @@ impl World {
             let presentation = wire::sha256(presentation);
             self.judge.update(|judge| judge.given(request, presentation));
         }
-        self.keep(node, request, &own, true);
+        self.keep(cast, node, request, &own, true);
         self.send_receipt(cast, request);
     }
 
@@ -171,7 +178,7 @@ impl World {
         let mut own = self.own(node, request);
         if own.owed().is_some() {
             own.noted();
-            self.keep(node, request, &own, false);
+            self.keep(cast, node, request, &own, false);
         }
     }
 }
