@@ -1,5 +1,4 @@
-//! The in-memory twin of the store, for tests and the simulator: the same behaviour, repeatable, with
-//! faults on demand.
+//! The in-memory twin of the store, for tests: the same behaviour, repeatable, with faults on demand.
 
 use std::{
     collections::BTreeMap,

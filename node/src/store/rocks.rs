@@ -256,6 +256,48 @@ mod tests {
         assert_eq!(mode & 0o777, 0o700);
     }
 
+    /// Copies a store that nobody holds, with its write-ahead log cut to a length.
+    fn torn_copy(from: &Path, to: &Path, log: &std::ffi::OsStr, length: u64) {
+        std::fs::create_dir(to).unwrap();
+        for file in std::fs::read_dir(from).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+        let cut = std::fs::OpenOptions::new().write(true).open(to.join(log)).unwrap();
+        cut.set_len(length).unwrap();
+    }
+
+    #[test]
+    fn a_batch_torn_at_any_byte_is_dropped_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let store = RocksStore::open(&path).unwrap();
+        store.commit(batch_of("first", 1)).unwrap();
+        let log = || {
+            let files = std::fs::read_dir(&path).unwrap().map(|file| file.unwrap().path());
+            files.filter(|file| file.extension().is_some_and(|kind| kind == "log")).max().unwrap()
+        };
+        let before = log().metadata().unwrap().len();
+        let mut batch = batch_of("second", 2);
+        batch.write(Column::Uses, Key::new().text("third"), &3_u64);
+        store.commit(batch).unwrap();
+        let whole = log().metadata().unwrap().len();
+        drop(store);
+        assert_eq!(log().metadata().unwrap().len(), whole, "closing writes nothing more");
+        for length in before..=whole {
+            let copy = dir.path().join(format!("cut at {length}"));
+            torn_copy(&path, &copy, log().file_name().unwrap(), length);
+            let store = RocksStore::open(&copy).unwrap();
+            let third: Option<u64> = store.read(Column::Uses, &Key::new().text("third")).unwrap();
+            let expected = (length == whole).then_some(());
+            assert_eq!(value(&store, "first"), Some(1), "cut at {length}");
+            assert_eq!(value(&store, "second"), expected.map(|()| 2), "cut at {length}");
+            assert_eq!(third, expected.map(|()| 3), "cut at {length}");
+            drop(store);
+            std::fs::remove_dir_all(&copy).unwrap();
+        }
+    }
+
     #[test]
     fn a_second_open_is_refused() {
         let directory = tempfile::tempdir().unwrap();
