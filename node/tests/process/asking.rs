@@ -109,6 +109,7 @@ fn a_recipient_asks_and_learns_only_the_answer() {
         assert_eq!(again.body, reply.body, "the same is one");
         turn.processes.kill(RECIPIENT).expect("it ran");
         turn.start(&["maebashi", RECIPIENT]).await;
+        turn.leased_anew(SOURCE, "maebashi").await;
 
         let shown = until_asked(&hanako, 1).await;
         let request = &shown[0].request;

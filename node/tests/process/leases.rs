@@ -25,15 +25,6 @@ fn config(turn: &Turn, city: &str, lease_ms: u64) -> PathBuf {
     own
 }
 
-/// Whether the source has a live lease from a city.
-async fn is_leased(turn: &Turn, city: &str) -> bool {
-    let home = turn.node(city).participant.organisation().to_string();
-    let Ok(leases) = turn.provider(SOURCE).get("/v1/leases").await else { return false };
-    let leases = leases.json().unwrap_or_default();
-    let leases = leases.as_array().cloned().unwrap_or_default();
-    leases.iter().any(|lease| lease["home"] == home.as_str() && lease["live"] == true)
-}
-
 /// Hands a deny in; says when that was begun.
 async fn denies(citizen: &Citizen) -> Timestamp {
     let (source, recipient) = (roster::service(SOURCE), roster::service("hospital-a"));
@@ -62,10 +53,8 @@ fn each_homes_leases_lapse_by_its_own_setting() {
         let long = Run::start(&config(&turn, "ebetsu", LONG_MS));
         turn.start(&[SOURCE]).await;
         turn.ready("ebetsu").await;
-        until("both leases", async || {
-            is_leased(&turn, "maebashi").await && is_leased(&turn, "ebetsu").await
-        })
-        .await;
+        turn.leased(SOURCE, "maebashi").await;
+        turn.leased(SOURCE, "ebetsu").await;
         let source = roster::service(SOURCE);
         let enrol = async |card, city| {
             let mut citizen = Citizen::enrol_at(turn.network, card, city).await.expect("enrolment");
@@ -89,7 +78,7 @@ fn each_homes_leases_lapse_by_its_own_setting() {
 
         // Leases of 10 s are out; the home comes back with a setting of 2 s.
         turn.processes.suspend(SOURCE, false).expect("it runs");
-        until("a new lease", async || is_leased(&turn, "ebetsu").await).await;
+        turn.leased(SOURCE, "ebetsu").await;
         kenta.until_in_force(&source).await.expect("in force");
         turn.processes.suspend(SOURCE, true).expect("it runs");
         let at = denies(&kenta).await;

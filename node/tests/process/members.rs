@@ -38,10 +38,7 @@ fn refused(reply: ChannelReply, why: ChannelRefusal) {
 
 /// A lease's `live` at the source, from a city.
 async fn is_leased(turn: &Turn, city: &str) -> bool {
-    let home = turn.node(city).participant.organisation().to_string();
-    let leases = turn.provider(SOURCE).get("/v1/leases").await.expect("leases");
-    let leases = leases.json().expect("json").as_array().cloned().unwrap_or_default();
-    leases.iter().any(|lease| lease["home"] == home.as_str() && lease["live"] == true)
+    turn.lease(SOURCE, city).await.is_some()
 }
 
 async fn is_released(turn: &Turn, citizen: &Citizen, recipient: &str) -> bool {

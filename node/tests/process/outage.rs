@@ -3,7 +3,7 @@
 
 use node::{provider_client::Question, wallet_client::WalletClient};
 use testnet::{
-    citizen::{Citizen, nonce, now},
+    citizen::{Citizen, now},
     founding::LEASE_MS,
     roster,
 };
@@ -13,14 +13,6 @@ use crate::world::{PATIENCE_MS, Turn, question, run, until};
 
 const DENIED: &str = "mebuku_refusals_total{reason=\"denied\"}";
 const NO_LEASE: &str = "mebuku_refusals_total{reason=\"no-lease\"}";
-
-/// Asks anew; whether a presentation came, which must be so or a refusal.
-async fn released(turn: &Turn, asked: &Question) -> bool {
-    let answer = turn.ask(&Question { id: nonce(), ..asked.clone() }).await;
-    let refused = answer.problem().as_deref() == Some("not-permitted");
-    assert!(refused || answer.status == 200, "{}", answer.text());
-    !refused
-}
 
 #[test]
 fn a_deny_holds_without_its_home_and_a_lease_does_not() {
@@ -32,7 +24,7 @@ fn a_deny_holds_without_its_home_and_a_lease_does_not() {
         turn.permit(&mut mallory, "bank", "hospital-a").await;
         let hanakos = question(&hanako, "bank", "hospital-a");
         let mallorys = question(&mallory, "bank", "hospital-a");
-        assert!(released(&turn, &hanakos).await && released(&turn, &mallorys).await);
+        assert!(turn.released(&hanakos).await && turn.released(&mallorys).await);
 
         turn.processes.kill("maebashi").expect("it ran");
         let killed = now();
@@ -40,9 +32,9 @@ fn a_deny_holds_without_its_home_and_a_lease_does_not() {
         until_the_lease_ran_out(&turn, &mallorys, killed).await;
 
         turn.start(&["maebashi"]).await;
-        until("releases to go on", async || released(&turn, &mallorys).await).await;
+        until("releases to go on", async || turn.released(&mallorys).await).await;
         println!("released again {} ms after the kill", now().ms_since(killed));
-        assert!(!released(&turn, &hanakos).await, "the deny stands");
+        assert!(!turn.released(&hanakos).await, "the deny stands");
         let bank = roster::service("bank");
         until("the home to learn of the deny", async || {
             let register = hanako.register(&bank).await;
@@ -52,8 +44,8 @@ fn a_deny_holds_without_its_home_and_a_lease_does_not() {
         })
         .await;
         hanako.until_in_force(&bank).await.expect("in force");
-        assert!(!released(&turn, &hanakos).await, "the deny stands");
-        assert!(released(&turn, &mallorys).await, "and is about nobody else");
+        assert!(!turn.released(&hanakos).await, "the deny stands");
+        assert!(turn.released(&mallorys).await, "and is about nobody else");
     });
 }
 
@@ -65,12 +57,12 @@ async fn deny_at_the_source(turn: &Turn, citizen: &Citizen, asked: &Question) ->
     let before = turn.metric("bank", DENIED).await;
     source.deny(&deny).await.expect("in force");
     let told = now();
-    assert!(!released(turn, asked).await, "the deny bites at once");
+    assert!(!turn.released(asked).await, "the deny bites at once");
     println!("told in force, and refused {} ms later", now().ms_since(told));
     assert_eq!(turn.metric("bank", DENIED).await, before + 1, "for the deny, not for the lease");
     // Again is the same deny.
     source.deny(&deny).await.expect("known");
-    assert!(!released(turn, asked).await);
+    assert!(!turn.released(asked).await);
     let signed = Signed::<Decision>::decode(&deny.object, &turn.network.id).expect("a decision");
     signed.id()
 }
@@ -82,7 +74,7 @@ async fn until_the_lease_ran_out(turn: &Turn, asked: &Question, killed: wire::Ti
     loop {
         let asked_at = now();
         assert!(asked_at < killed.plus_ms(PATIENCE_MS), "it releases without a lease");
-        if !released(turn, asked).await {
+        if !turn.released(asked).await {
             break;
         }
         count += 1;
@@ -92,7 +84,7 @@ async fn until_the_lease_ran_out(turn: &Turn, asked: &Question, killed: wire::Ti
     }
     println!("{count} releases, the first refusal {} ms after the kill", now().ms_since(killed));
     assert!(turn.metric("bank", NO_LEASE).await > before, "refused for lack of a lease");
-    assert!(!released(turn, asked).await, "and it stays so");
+    assert!(!turn.released(asked).await, "and it stays so");
     let leases = turn.provider("bank").get("/v1/leases").await.expect("leases");
     let leases = leases.json().expect("json");
     assert!(leases.as_array().expect("leases").iter().all(|lease| lease["live"] == false));

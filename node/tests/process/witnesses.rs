@@ -113,12 +113,8 @@ fn a_home_put_back_to_an_old_copy_serves_nothing_and_says_why() {
         refused(taro.hand_in(&deny(&taro, "bank")).await, 503, words);
         refused(taro.home.challenge().await, 503, words);
         assert!(taro.register(&roster::service("bank")).await.is_err(), "nor is anything shown");
-        let home = turn.node("maebashi").participant.organisation().to_string();
         until("the lease from this home to run out", async || {
-            let leases = turn.provider("bank").get("/v1/leases").await.expect("leases");
-            let leases = leases.json().expect("json");
-            let leases = leases.as_array().expect("leases");
-            leases.iter().any(|lease| lease["home"] == home.as_str() && lease["live"] == false)
+            turn.lease("bank", "maebashi").await.is_none()
         })
         .await;
 
@@ -304,12 +300,8 @@ fn a_home_found_out_while_it_serves_grants_nothing_more() {
         found_out(&mut turn, "maebashi", "omura").await;
         says_what_to_do(&turn, "maebashi").await;
         refused(taro.hand_in(&deny(&taro, "clinic")).await, 503, "put back to an old state");
-        let home = turn.node("maebashi").participant.organisation().to_string();
         until("the lease from this home to run out", async || {
-            let leases = turn.provider("clinic").get("/v1/leases").await.expect("leases");
-            let leases = leases.json().expect("json");
-            let leases = leases.as_array().expect("leases");
-            leases.iter().any(|lease| lease["home"] == home.as_str() && lease["live"] == false)
+            turn.lease("clinic", "maebashi").await.is_none()
         })
         .await;
     });

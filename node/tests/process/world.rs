@@ -60,7 +60,7 @@ impl Turn {
         let network = NETWORK.get_or_init(|| {
             let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("process-tests");
             // Beside the story's people, some who move: each has a register of their own.
-            let plan = founding::Plan { crowd: 5, ..founding::Plan::story() };
+            let plan = founding::Plan { crowd: 6, ..founding::Plan::story() };
             founding::found(&dir, &mebuku(), &plan).expect("a network")
         });
         set_witnesses(network, false);
@@ -92,16 +92,12 @@ impl Turn {
     pub async fn ready(&self, key: &str) {
         let node = self.network.node(key);
         let client = client(node);
-        let home = self.network.node("maebashi").participant.organisation().to_string();
         let what = format!("{key} to be ready; see {}", node.directory.join("node.log").display());
         until(&what, async || {
             if node.participant.is_city() {
                 return client.get("/health").await.is_ok_and(|answer| answer.status == 200);
             }
-            let Ok(leases) = client.get("/v1/leases").await else { return false };
-            let leases = leases.json().unwrap_or_default();
-            let leases = leases.as_array().cloned().unwrap_or_default();
-            leases.iter().any(|lease| lease["home"] == home.as_str() && lease["live"] == true)
+            client.get("/v1/leases").await.is_ok() && self.lease(key, "maebashi").await.is_some()
         })
         .await;
     }
@@ -146,14 +142,30 @@ impl Turn {
 
     /// Waits until a source's lease from a city is live.
     pub async fn leased(&self, source: &str, city: &str) {
-        let home = self.node(city).participant.organisation().to_string();
         until(&format!("{source} to have a lease of {city}"), async || {
-            let leases = self.provider(source).get("/v1/leases").await.expect("leases");
-            let leases = leases.json().expect("json");
-            let leases = leases.as_array().expect("leases");
-            leases.iter().any(|lease| lease["home"] == home.as_str() && lease["live"] == true)
+            self.lease(source, city).await.is_some()
         })
         .await;
+    }
+
+    /// Waits until a source has another lease from a city than it has now: the one from before the city
+    /// was restarted lives on a while, and may run out before the source, which tried in vain, asks again.
+    pub async fn leased_anew(&self, source: &str, city: &str) {
+        let old = self.lease(source, city).await;
+        until(&format!("{source} to have a new lease of {city}"), async || {
+            self.lease(source, city).await.is_some_and(|until| Some(until) != old)
+        })
+        .await;
+    }
+
+    /// Until when a source's lease from a city lives, if it does.
+    pub async fn lease(&self, source: &str, city: &str) -> Option<Timestamp> {
+        let home = self.node(city).participant.organisation().to_string();
+        let leases = self.provider(source).get("/v1/leases").await.expect("leases");
+        let leases = leases.json().expect("json");
+        let mut leases = leases.as_array().expect("leases").iter();
+        let live = leases.find(|lease| lease["home"] == home.as_str() && lease["live"] == true)?;
+        Some(Timestamp(live["until"].as_u64().expect("a time")))
     }
 
     /// The evidence bundle of a release at a source, by the recipient's id of the request.
@@ -167,6 +179,14 @@ impl Turn {
         })
         .await;
         client.get(&path).await.expect("an answer").body.to_vec()
+    }
+
+    /// Asks anew; whether a presentation came, which must be so or a refusal.
+    pub async fn released(&self, asked: &Question) -> bool {
+        let answer = self.ask(&Question { id: nonce(), ..asked.clone() }).await;
+        let is_refused = answer.problem().as_deref() == Some("not-permitted");
+        assert!(is_refused || answer.status == 200, "{}", answer.text());
+        !is_refused
     }
 
     pub async fn ask(&self, question: &Question) -> Answer {
