@@ -94,8 +94,7 @@ pub fn home_rows(
     let thread: Option<PairThread> =
         read.read(Column::HomeThreads, &subject_key(channel, subject)).map_err(store_fault)?;
     let row = |seq| {
-        let row = read.read(Column::HomeEntries, &entry_key(channel, seq)).map_err(store_fault)?;
-        row.ok_or_else(|| StoreFault(format!("entry {seq} is missing")))
+        home_entry(read, channel, seq)?.ok_or_else(|| StoreFault(format!("entry {seq} is missing")))
     };
     thread.unwrap_or_default().seqs.into_iter().map(row).collect()
 }

@@ -24,7 +24,7 @@ use crate::{
     metrics::Metrics,
     net::{NetError, Network, Protocol},
     rate::RateLimit,
-    store::{CommitError, Committer, StoreError, Transaction, log::Record},
+    store::{CommitError, Committer, StoreError, Transaction, Turn, log::Record},
     witness::{NotServing, OwnLog},
 };
 
@@ -210,8 +210,13 @@ impl Context {
     where
         M: wire::Message + Send + 'static,
     {
-        let object = Bytes(self.sign(message).await?.bytes().to_vec());
-        Ok(Attested { object, chain: self.identity.chain.clone() })
+        Ok(self.attested(&self.sign(message).await?))
+    }
+
+    /// What the organisation key signed, with its chain.
+    pub fn attested<M: wire::Message>(&self, signed: &Signed<M>) -> Attested {
+        let object = Bytes(signed.bytes().to_vec());
+        Attested { object, chain: self.identity.chain.clone() }
     }
 
     /// The home's signed word on a head of one of its channels.
@@ -266,19 +271,20 @@ impl Context {
         T: Send + 'static,
         E: Send + 'static,
     {
-        Ok(self.committer.submit(job).await?)
+        self.commit_at(Turn::InOrder, job).await
     }
 
-    /// As [`commit`](Self::commit), ahead of all that waits there: for denies, and what brings them.
-    pub async fn commit_first<T, E>(
+    /// As [`commit`](Self::commit), at its turn: the first is for denies, and what brings them.
+    pub async fn commit_at<T, E>(
         &self,
+        turn: Turn,
         job: impl FnOnce(&mut Transaction<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<Result<T, E>, Fault>
     where
         T: Send + 'static,
         E: Send + 'static,
     {
-        Ok(self.committer.submit_first(job).await?)
+        Ok(self.committer.submit_at(turn, job).await?)
     }
 
     /// Logs that something handed in was not taken, and counts it.

@@ -420,12 +420,11 @@ impl HomeChannel {
         scope: Scope,
         body: &Attested,
         decision: Option<DecisionId>,
-        pair: PairState,
+        mut pair: PairState,
         run: &Run,
         now: Now,
     ) -> Result<Accepted, HomeError> {
         let entry = Entry { scope, ..self.next_entry(kind, subject, body, now) };
-        let mut pair = pair;
         if pair.is_home(&self.id.home) {
             pair.forget_over(now.wall);
         }

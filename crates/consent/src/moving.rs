@@ -65,8 +65,7 @@ impl Arrival {
             return Err(ArrivalFault::AtHome);
         }
         let body = cbor::to_vec(moving);
-        let known = (own.iter())
-            .find(|row| row.entry.kind == EntryKind::MOVE_BEGIN && *row.entry.body == body[..]);
+        let known = own.iter().find(|row| row.holds(EntryKind::MOVE_BEGIN, &body));
         if let Some(known) = known.filter(|row| !held.waits(&channel.home, &row.entry)) {
             let begins = Begins::Known(Box::new(known.clone()));
             return Ok(Self { held: held.clone(), pair: held.clone(), begins });

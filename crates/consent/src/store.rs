@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use wire::{
     DecisionId, Hash, ServiceId, ServiceName, Timestamp,
-    channel::{ChannelHead, Entry},
+    channel::{ChannelHead, Entry, EntryKind},
     consent::Attested,
 };
 
@@ -35,6 +35,13 @@ pub struct HomeEntry {
     pub acknowledged: Option<Timestamp>,
     /// When the source first said that it could not read or verify it.
     pub unreadable: Option<Timestamp>,
+}
+
+impl HomeEntry {
+    /// Whether this is the entry of that kind with this very body: something handed in again.
+    pub fn holds(&self, kind: EntryKind, body: &[u8]) -> bool {
+        self.entry.kind == kind && *self.entry.body == *body
+    }
 }
 
 /// Where a deny that came another way is kept: by the citizen's id at the source, then its own.

@@ -16,7 +16,6 @@ use wire::{
     Hash, Signed, cbor,
     citizen::MoveSubmission,
     consent::{Attested, Decision, Verdict},
-    limits,
 };
 
 use super::{
@@ -74,10 +73,7 @@ pub fn router(public: Public) -> Router {
             .route("/wallet/link", post(link))
             .route("/wallet/decision", post(decision))
             .route("/wallet/key", post(key))
-            .route(
-                "/wallet/move",
-                post(move_pair).layer(DefaultBodyLimit::max(limits::MOVE_SUBMISSION)),
-            )
+            .route("/wallet/move", post(move_pair))
             .route("/wallet/register", post(register))
             .route("/wallet/history", post(history))
             .route("/wallet/requests", post(requests))

@@ -185,8 +185,7 @@ impl Home {
         };
         let signed = self.context.sign(begin).await?;
         let id = signed.id();
-        let object = Bytes(signed.bytes().to_vec());
-        let submission = Attested { object, chain: self.context.identity.chain.clone() };
+        let submission = self.context.attested(&signed);
         let begun = self
             .accept_begin(pair.clone(), submission, None, move |tx| {
                 tx.write(Column::Authorities, digest.0, &sealed);
@@ -217,8 +216,7 @@ impl Home {
         let end = KeyEnd { nonce, pair: pair.clone(), key, keeps, time: self.context.now().wall };
         let signed = self.context.sign(end).await?;
         let id = signed.id();
-        let object = Bytes(signed.bytes().to_vec());
-        let submission = Attested { object, chain: self.context.identity.chain.clone() };
+        let submission = self.context.attested(&signed);
         let ended = self
             .accept_end(pair.clone(), submission, move |tx| {
                 let Operator(name) = &operator;
@@ -282,8 +280,7 @@ impl Home {
         let Operator(name) = &operator;
         let (id, now) = (Some(signed.id()), self.context.now().wall);
         self.context.log(evidence_log::operator_action(name, "move-certified", id, now)).await?;
-        let object = Bytes(signed.bytes().to_vec());
-        Ok(Attested { object, chain: self.context.identity.chain.clone() })
+        Ok(self.context.attested(&signed))
     }
 
     /// How often a pair has moved, where this home can tell: as the home that it leaves.

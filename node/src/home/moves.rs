@@ -18,12 +18,12 @@ use wire::{
 
 use super::{
     Home,
-    register::{SubmissionError, Turn, home_pair},
+    register::{SubmissionError, home_pair},
 };
 use crate::{
     channel_store::{home_rows, subject_key},
     context::Fault,
-    store::{Column, Read, Scan, StoreError, Transaction, TypedRead},
+    store::{Column, Read, Scan, StoreError, Transaction, Turn, TypedRead},
 };
 
 /// What the channels of the homes before held of a pair when it came here.

@@ -22,10 +22,9 @@ use crate::{
     context::Fault,
     evidence_log,
     net::Protocol,
-    store::{Column, Read, Transaction, TypedRead},
+    store::{Column, Read, Transaction, Turn, TypedRead},
 };
 
-const COLLAPSED: &str = "these denies were collapsed meanwhile";
 const STALE: &str =
     "a key of this phone was ended since its proofing: another phone has to approve";
 
@@ -56,14 +55,6 @@ pub enum SubmissionError {
     NotCosigned,
     #[error(transparent)]
     Fault(#[from] Fault),
-}
-
-/// Where at the commit point something is taken up.
-#[derive(Clone, Copy)]
-pub(super) enum Turn {
-    /// Ahead of all that waits there: denies.
-    First,
-    InOrder,
 }
 
 impl From<HomeError> for SubmissionError {
@@ -197,13 +188,13 @@ impl Home {
             // Another deny, accepted at the same time, may have brought them into a list already: one
             // list of them is enough, and a second would only be another name for the same.
             if !collapse.collapse().denies.iter().all(|id| pair.denies.contains_key(id)) {
-                return Err(SubmissionError::Unknown(COLLAPSED));
+                return Err(SubmissionError::Raced);
             }
             Ok(home.accept_collapse(store, &collapse, run, now)?)
         };
         match self.accept(channel.clone(), Turn::InOrder, job).await {
             // Meanwhile: whether one is due still, the next look says.
-            Ok(_) | Err(SubmissionError::Unknown(COLLAPSED)) => Ok(true),
+            Ok(_) | Err(SubmissionError::Raced) => Ok(true),
             Err(error) => Err(error),
         }
     }
@@ -431,10 +422,7 @@ impl Home {
             tx.hurry_checkpoint();
             Ok::<_, SubmissionError>(accepted)
         };
-        let accepted = match turn {
-            Turn::First => self.context.commit_first(job).await??,
-            Turn::InOrder => self.context.commit(job).await??,
-        };
+        let accepted = self.context.commit_at(turn, job).await??;
         self.pusher.wake(&channel);
         Ok(accepted)
     }
@@ -465,7 +453,7 @@ impl Home {
     ) -> Result<InForce, Fault> {
         let read = self.context.committer.read();
         let home = self.home_channel(&*read, channel)?;
-        let state = self.pair_state(channel, &entry.entry.subject)?;
+        let state = home_pair(&*read, channel, &entry.entry.subject)?;
         self.status(&*read, entry, &home, &state, self.context.now())
     }
 

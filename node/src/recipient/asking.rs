@@ -7,8 +7,7 @@ use consent::asking::{self, AskFault};
 use serde::{Deserialize, Serialize};
 use trust::{CertificateKind, LeafSubject, member::Member};
 use wire::{
-    Bytes, Hash, ItemType, Nonce, OrganisationId, Purpose, ServiceId, ServiceName, Signed,
-    Timestamp,
+    Hash, ItemType, Nonce, OrganisationId, Purpose, ServiceId, ServiceName, Signed, Timestamp,
     asking::{Answered, ConsentAnswer, ConsentRequest},
     channel::{ChannelRefusal, ChannelReply, ChannelRequest},
     consent::{Attested, Onward, Uses, Window},
@@ -130,10 +129,7 @@ impl Recipient {
         let expires = request.expires;
         let signed = context.sign(request.clone()).await?;
         let row = StoredConsentRequest {
-            request: Attested {
-                object: Bytes(signed.bytes().to_vec()),
-                chain: context.identity.chain.clone(),
-            },
+            request: context.attested(&signed),
             id: signed.id(),
             home: home.clone(),
             expires,

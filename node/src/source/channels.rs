@@ -28,7 +28,7 @@ use crate::{
     context::{Context, Fault, verify_by},
     evidence_log,
     net::Protocol,
-    store::{Column, Key, Read, StoreError, TypedRead},
+    store::{Column, Key, Read, StoreError, Turn, TypedRead},
 };
 
 /// One channel as a running source sees it. The lease lives here, in memory, and nowhere else.
@@ -295,7 +295,7 @@ impl Channels {
         let (channel, trust) = (id.clone(), Arc::clone(trust));
         let applied = self
             .context
-            .commit_first(move |tx| {
+            .commit_at(Turn::First, move |tx| {
                 let mut state = load(tx, trust.network(), &channel).map_err(store_fault)?;
                 let now = tx.now();
                 let mut store = SourceChannelStore { tx, channel: channel.clone() };

@@ -29,7 +29,7 @@ use crate::{
     evidence_log,
     home::register::SubmissionError,
     rate::RateLimit,
-    store::{Column, Key, Scan, TypedRead},
+    store::{Column, Key, Scan, Turn, TypedRead},
 };
 
 pub use channels::Channels;
@@ -155,7 +155,7 @@ impl Source {
         let channel = ChannelId { home, source: pair.source.clone() };
         let id = channel.clone();
         let taken = context
-            .commit_first(move |tx| {
+            .commit_at(Turn::First, move |tx| {
                 let now = tx.wall();
                 let mut store = SourceChannelStore { tx, channel: id.clone() };
                 let new = accept_direct_deny(&mut store, &deny)?;

@@ -8,9 +8,8 @@ use consent::{
     notices::{Attempt, Noted, NoticeStore, Outbox, Refusal},
 };
 use wire::{
-    Bytes, Nonce, ServiceId, ServiceName,
+    Nonce, ServiceId, ServiceName,
     channel::{ChannelId, ChannelRefusal, ChannelReply, ChannelRequest},
-    consent::Attested,
     notice::{Notice, NoticeBatch, NoticePush},
 };
 
@@ -152,11 +151,7 @@ impl Owed for NoticesOwed {
         let hashes = notices.iter().map(Notice::hash).collect();
         let time = context.now().wall;
         let batch = NoticeBatch { channel: channel.clone(), first, hashes, time };
-        let signed = context.sign(batch).await?;
-        let batch = Attested {
-            object: Bytes(signed.bytes().to_vec()),
-            chain: context.identity.chain.clone(),
-        };
+        let batch = context.attest(batch).await?;
         let push = ChannelRequest::Notices(NoticePush { notices, batch });
         match context.ask(&channel.home, Protocol::Channel, &push).await? {
             ChannelReply::Noted(next) => {

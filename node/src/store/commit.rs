@@ -133,6 +133,15 @@ pub struct Committer {
     shared: Arc<Shared>,
 }
 
+/// When a job is taken up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Ahead of every job in order that has not begun: whatever else a node is asked for, a deny does
+    /// not wait behind it.
+    First,
+    InOrder,
+}
+
 struct Shared {
     queue: mpsc::Sender<Message>,
     /// Taken before anything of `queue`.
@@ -194,20 +203,27 @@ impl Committer {
         T: Send + 'static,
         E: Send + 'static,
     {
-        submit_to(&self.shared.queue, job).await
+        self.submit_at(Turn::InOrder, job).await
     }
 
-    /// As [`submit`](Self::submit), ahead of every job submitted there that has not begun: whatever else
-    /// a node is asked for, a deny does not wait behind it.
-    pub async fn submit_first<T, E>(
+    /// As [`submit`](Self::submit), at its turn.
+    pub async fn submit_at<T, E>(
         &self,
+        turn: Turn,
         job: impl FnOnce(&mut Transaction<'_>) -> Result<T, E> + Send + 'static,
     ) -> Result<Result<T, E>, CommitError>
     where
         T: Send + 'static,
         E: Send + 'static,
     {
-        submit_to(&self.shared.first, job).await
+        let queue = match turn {
+            Turn::First => &self.shared.first,
+            Turn::InOrder => &self.shared.queue,
+        };
+        let (tell, told) = oneshot::channel();
+        let job = Message::Job(Box::new(Task { job, tell }));
+        queue.send(job).await.map_err(|_| CommitError::Stopped)?;
+        told.await.unwrap_or(Err(CommitError::Stopped))
     }
 
     /// The committed state at this moment.
@@ -414,20 +430,6 @@ impl Writer {
         });
         Ok(log)
     }
-}
-
-async fn submit_to<T, E>(
-    queue: &mpsc::Sender<Message>,
-    job: impl FnOnce(&mut Transaction<'_>) -> Result<T, E> + Send + 'static,
-) -> Result<Result<T, E>, CommitError>
-where
-    T: Send + 'static,
-    E: Send + 'static,
-{
-    let (tell, told) = oneshot::channel();
-    let job = Message::Job(Box::new(Task { job, tell }));
-    queue.send(job).await.map_err(|_| CommitError::Stopped)?;
-    told.await.unwrap_or(Err(CommitError::Stopped))
 }
 
 /// What waits, in the order in which it is taken.

@@ -24,7 +24,7 @@ use std::path::PathBuf;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use column::Column;
-pub use commit::{CommitError, Committer, LogParameters, Statistics};
+pub use commit::{CommitError, Committer, LogParameters, Statistics, Turn};
 pub use key::{Key, last_u64};
 pub use memory::{Fault, MemoryStore};
 pub use rocks::RocksStore;

@@ -92,6 +92,6 @@ impl HomeChannel {
         submission: &Attested,
     ) -> Result<Option<HomeEntry>, HomeError> {
         let body = cbor::to_vec(submission);
-        self.find(store, subject, |row| row.entry.kind == kind && *row.entry.body == body[..])
+        self.find(store, subject, |row| row.holds(kind, &body))
     }
 }

@@ -1,7 +1,7 @@
 //! What the source had applied of the pair: the channel of each of its homes, all of it, and what comes
 //! of it.
 
-use consent::{CheckedExtract, CheckedHead, PairState, moving, source::absorb};
+use consent::{CheckedExtract, CheckedHead, PairState, home::adopt, moving};
 use evidence::record::Release;
 use trust::Trust;
 use wire::{Timestamp, channel::PairExtract};
@@ -76,9 +76,7 @@ pub(super) fn replay(
     )?;
     let mut pair = PairState::default();
     for (channel, entries) in ordered {
-        for entry in entries {
-            absorb(channel, &mut pair, entry, &entry.hash(), trust, at);
-        }
+        pair = adopt(channel, pair, entries, trust, at);
     }
     let is_home = pair.home.as_ref() == Some(&release.channel.home);
     ensure(CHECK, is_home, "by them another municipality is the pair's home")?;

@@ -40,7 +40,7 @@ async fn a_deny_does_not_wait_behind_what_others_queued() {
     }
     let deny = tokio::spawn({
         let (committer, job) = (committer.clone(), note(usize::MAX));
-        async move { committer.submit_first(job).await }
+        async move { committer.submit_at(Turn::First, job).await }
     });
     while committer.statistics().queued <= QUEUE {
         tokio::task::yield_now().await;
@@ -56,6 +56,6 @@ async fn a_deny_does_not_wait_behind_what_others_queued() {
     drop(order);
     // Both queues are closed together, and what waits in either is done.
     committer.close().await;
-    let late = committer.submit_first(note(0)).await;
+    let late = committer.submit_at(Turn::First, note(0)).await;
     assert_eq!(late.unwrap_err(), CommitError::Stopped);
 }
