@@ -52,6 +52,8 @@ check_tree() {
     env -u CARGO_TARGET_DIR cargo install --locked --debug --force \
       --version "$cargo_deny_version" --root "$tools" cargo-deny || return 1
   fi
+  # Of other platforms' packages the build has downloaded none.
+  cargo fetch --locked || return 1
   # Offline: the tree is on this machine by now, and these three checks need nothing else.
   "$deny" --offline check licenses bans sources
 }
