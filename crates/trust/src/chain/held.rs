@@ -51,6 +51,5 @@ impl HeldChains {
 }
 
 fn hash(chain: &[Bytes]) -> Hash {
-    let parts: Vec<&[u8]> = chain.iter().map(|certificate| &certificate[..]).collect();
-    wire::hash_parts("mebuku/held-chain", &parts)
+    wire::sha256(&wire::cbor::to_vec(&chain))
 }
