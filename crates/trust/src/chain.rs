@@ -205,12 +205,17 @@ fn verify(
     if trust.freshness(at) == Freshness::HardExpired {
         return Err(ChainError::TrustExpired);
     }
-    if let Some(verdict) = trust.held_chains().get(chain, kind, at) {
+    // Before anything is hashed: a chain may be as long as a message.
+    if !(2..=limits::CHAIN).contains(&chain.len()) {
+        return Err(InvalidChain::Length(chain.len()).into());
+    }
+    let asked = held::Asked::new(chain, kind);
+    if let Some(verdict) = trust.held_chains().get(&asked, at) {
         return Ok(verdict);
     }
     let verdict = check(chain, kind, trust, at, leaf_must_not_be_denied)?;
     if !trust.is_denied_certificate(&verdict.certificate_hash) {
-        trust.held_chains().put(chain, &verdict);
+        trust.held_chains().put(asked, verdict.clone());
     }
     Ok(verdict)
 }
@@ -235,9 +240,6 @@ fn check(
     at: Timestamp,
     leaf_must_not_be_denied: bool,
 ) -> Result<VerifiedChain, InvalidChain> {
-    if !(2..=limits::CHAIN).contains(&chain.len()) {
-        return Err(InvalidChain::Length(chain.len()));
-    }
     let mut certificates = Vec::with_capacity(chain.len());
     for (position, der) in chain.iter().enumerate() {
         let certificate = Certificate::read(der)

@@ -18,7 +18,11 @@ use wire::{
     ids::Pair,
 };
 
-use super::{Source, facts::Asked, notices, records};
+use super::{
+    Source,
+    facts::{Asked, previous},
+    notices, records,
+};
 use crate::{
     channel_store::source_pair,
     context::Fault,
@@ -245,21 +249,11 @@ impl Source {
     /// The last look at consent, lease and time, then the bytes may leave.
     async fn send(self: &Arc<Self>, request: &Asked, committed: Committed) -> ExchangeReply {
         let is_new = committed.write().is_some();
-        let facts = || self.facts(&*self.context.committer.read(), request, self.context.now());
-        if committed.awaits_witnesses() {
-            let leaf = facts().ok().and_then(|facts| facts.released_at());
-            let is_known = match leaf {
-                Some(leaf) => self.context.cosigned(leaf).await,
-                None => false,
-            };
-            if !is_known {
-                tracing::warn!(
-                    "a counted use was not cosigned in time: not sent, asking again may do"
-                );
-                return ExchangeReply::Rejected(Rejection::Unavailable);
-            }
+        if committed.awaits_witnesses() && !self.is_witnessed(request).await {
+            tracing::warn!("a counted use was not cosigned in time: not sent, asking again may do");
+            return ExchangeReply::Rejected(Rejection::Unavailable);
         }
-        let facts = facts();
+        let facts = self.facts(&*self.context.committer.read(), request, self.context.now());
         let sent = match &facts {
             Ok(facts) => committed.send(&facts.view()),
             Err(error) => {
@@ -275,6 +269,19 @@ impl Source {
                 reply
             }
             Err(declined) => self.decline(request, declined).await,
+        }
+    }
+
+    /// Waits until the witnesses know of the release that answers a request; says whether they do.
+    async fn is_witnessed(&self, request: &Asked) -> bool {
+        let stored = previous(&*self.context.committer.read(), &request.request);
+        match stored {
+            Ok(Some(stored)) => self.context.cosigned(stored.log_index).await,
+            Ok(None) => false,
+            Err(error) => {
+                tracing::error!(%error, "a release could not be looked at again");
+                false
+            }
         }
     }
 

@@ -47,11 +47,6 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// The leaf of the evidence log that the earlier release under this id is.
-    pub fn released_at(&self) -> Option<u64> {
-        self.previous.as_ref().map(|stored| stored.log_index)
-    }
-
     pub fn view(&self) -> View<'_> {
         View {
             pair: self.pair.as_ref().map(|(subject, state)| PairView {
@@ -84,8 +79,7 @@ impl Source {
     ) -> Result<Facts, StoreError> {
         let Asked { request, present } = request;
         let asked = request.request();
-        let (recipient, id) = request.idempotency_key();
-        let previous = read.read(Column::Releases, &release_key(recipient, &id))?;
+        let previous = previous(read, request)?;
         let mut facts = Facts {
             pair: None,
             uses: BTreeMap::new(),
@@ -192,6 +186,15 @@ impl Source {
         }
         Ok(opened.first().or(subjects.first()).copied())
     }
+}
+
+/// What was released before under the id of a request.
+pub(super) fn previous(
+    read: &(impl Read + ?Sized),
+    request: &Authentic,
+) -> Result<Option<StoredRelease>, StoreError> {
+    let (recipient, id) = request.idempotency_key();
+    read.read(Column::Releases, &release_key(recipient, &id))
 }
 
 /// Whom the source's links say that the recipient's id may be; [`LINKS`] at most.

@@ -11,45 +11,49 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use wire::{Bytes, Hash, Timestamp};
+use wire::{Bytes, Timestamp};
 
 use super::{CertificateKind, VerifiedChain};
 
 /// About 1 KiB each.
 const MOST: usize = 2048;
 
+/// The very same certificates, asked about as a leaf of the same kind.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Asked {
+    certificates: wire::Hash,
+    kind: CertificateKind,
+}
+
+impl Asked {
+    pub fn new(chain: &[Bytes], kind: CertificateKind) -> Self {
+        Self { certificates: wire::sha256(&wire::cbor::to_vec(&chain)), kind }
+    }
+}
+
 #[derive(Default)]
-pub(crate) struct HeldChains(Mutex<HashMap<(Hash, CertificateKind), VerifiedChain>>);
+pub(crate) struct HeldChains(Mutex<HashMap<Asked, VerifiedChain>>);
 
 impl HeldChains {
-    /// The verdict on the very same certificates, if they all hold at `at`.
-    pub fn get(
-        &self,
-        chain: &[Bytes],
-        kind: CertificateKind,
-        at: Timestamp,
-    ) -> Option<VerifiedChain> {
+    /// The verdict, if all certificates hold at `at`.
+    pub fn get(&self, asked: &Asked, at: Timestamp) -> Option<VerifiedChain> {
         let held = self.lock();
-        let verdict = held.get(&(hash(chain), kind))?;
+        let verdict = held.get(asked)?;
         // Certificates know seconds only.
         let seconds = verdict.not_before.as_secs()..=verdict.not_after.as_secs();
         seconds.contains(&at.as_secs()).then(|| verdict.clone())
     }
 
-    pub fn put(&self, chain: &[Bytes], verdict: &VerifiedChain) {
+    pub fn put(&self, asked: Asked, verdict: VerifiedChain) {
         let mut held = self.lock();
         if held.len() >= MOST {
             // Seldom, and a full check finds each of them again.
             held.clear();
         }
-        held.insert((hash(chain), verdict.kind()), verdict.clone());
+        held.insert(asked, verdict);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Hash, CertificateKind), VerifiedChain>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Asked, VerifiedChain>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn hash(chain: &[Bytes]) -> Hash {
-    wire::sha256(&wire::cbor::to_vec(&chain))
 }
