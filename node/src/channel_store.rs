@@ -9,7 +9,7 @@ use consent::{
 };
 use evidence::map::{MapNode, MapNodes, NodeKey};
 use wire::{
-    DecisionId, ServiceId, ServiceName,
+    DecisionId, OrganisationId, ServiceId, ServiceName,
     channel::{ChannelId, Entry},
     consent::Attested,
 };
@@ -73,6 +73,21 @@ pub fn links_prefix(recipient: &ServiceName, there: &ServiceId, source: &Service
 
 fn direct_key(channel: &ChannelId, subject: &ServiceId, id: &DecisionId) -> Key {
     Key::new().text(&channel.source).fixed(&subject.0).fixed(&id.0)
+}
+
+fn waiting_prefix(source: &ServiceName, home: &OrganisationId) -> Key {
+    Key::new().text(source).text(home)
+}
+
+/// Entries of a channel that wait at its source, without effect: at most `limit`, rising.
+pub fn waiting_rows(
+    read: &(impl Read + ?Sized),
+    channel: &ChannelId,
+    limit: usize,
+) -> Result<Vec<u64>, StoreError> {
+    let prefix = waiting_prefix(&channel.source, &channel.home);
+    let rows = read.scan_values(Column::SourceWaiting, &Scan::prefix(&prefix, limit))?;
+    Ok(rows.into_iter().map(|(_, seq)| seq).collect())
 }
 
 /// What a source knows of one citizen.
@@ -231,6 +246,23 @@ impl SourceStore for SourceChannelStore<'_, '_> {
                 Ok(((ServiceId(*subject), id.into()), deny))
             })
             .collect()
+    }
+
+    fn waiting(&self, home: &OrganisationId, limit: usize) -> Result<Vec<u64>, StoreFault> {
+        let channel = ChannelId { home: home.clone(), source: self.channel.source.clone() };
+        waiting_rows(&*self.tx, &channel, limit).map_err(store_fault)
+    }
+
+    fn put_waiting(&mut self, home: &OrganisationId, seq: u64) {
+        let key = waiting_prefix(&self.channel.source, home).u64(seq);
+        self.tx.write(Column::SourceWaiting, key, &seq);
+    }
+
+    fn drop_waiting(&mut self, home: &OrganisationId, seq: u64) {
+        self.tx.delete(
+            Column::SourceWaiting,
+            waiting_prefix(&self.channel.source, home).u64(seq),
+        );
     }
 
     fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested) {

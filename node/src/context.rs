@@ -73,6 +73,8 @@ pub enum Fault {
     Witness(WitnessRefused),
     #[error(transparent)]
     NotServing(#[from] NotServing),
+    #[error("this node's witnesses have not cosigned its log yet")]
+    NotCosigned,
     #[error("a task of this node failed; nothing of it was done")]
     Failed,
     #[error("the node is stopping")]

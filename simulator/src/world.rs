@@ -183,7 +183,7 @@ impl World {
             Flight::Push { from, channel, entries, head, .. } => {
                 self.pushed(cast, (*from, to), channel, (entries, *head));
             }
-            Flight::Applied { channel, position, .. } => self.applied(cast, to, channel, position),
+            Flight::Applied { channel, reached, .. } => self.applied(cast, to, channel, reached),
             Flight::Request { from, request, signed, .. } => {
                 self.arrive(cast, Some(*from), *request, signed);
             }

@@ -10,7 +10,7 @@ use simulator::{
 
 /// Each guard, the scenario in which its absence shows, and as a breach of what: found for another reason
 /// it would not be the guard that was missed.
-const TABLE: [(Guard, fn() -> Scenario, &[&str]); 35] = [
+const TABLE: [(Guard, fn() -> Scenario, &[&str]); 37] = [
     (Guard::LeaseFromSend, scenario::one_lease, &["S1", "S2"]),
     (Guard::LeaseMonotonic, scenario::one_lease, &["S1", "S2"]),
     (Guard::LeaseWallCap, scenario::one_lease, &["S1", "S2"]),
@@ -35,9 +35,11 @@ const TABLE: [(Guard, fn() -> Scenario, &[&str]); 35] = [
     (Guard::HomeStartCheck, scenario::old_copies, &["S3", "S2"]),
     (Guard::SourceStartCheck, scenario::old_copies, &["S2", "S3"]),
     (Guard::AcceptedIsCosigned, scenario::old_copies, &["S3", "S2"]),
+    (Guard::ReachedIsCosigned, scenario::old_copies, &["S3", "S2"]),
     (Guard::OldHomeLetsGoFirst, scenario::moving, &["S1", "S2"]),
     (Guard::DeniesNeverWait, scenario::moving, &["S2"]),
     (Guard::MovedPairsAwaitTheSource, scenario::moved_leases, &["S2"]),
+    (Guard::WaitingIsNotInForce, scenario::moving, &["S2"]),
     (Guard::CollapsedDeniesStand, scenario::collapse, &["rule", "S2"]),
     (Guard::CollapseListsExactIds, scenario::collapse, &["rule"]),
     (Guard::PresentNamesDenies, scenario::at_the_counter, &["rule"]),

@@ -85,7 +85,8 @@ impl AdmittedDecision {
         self.key
     }
 
-    /// The signed bytes and chain it came as: the body of its channel entry.
+    /// The signed bytes and chain it came as: the body of its channel entry. A deny by a key that the
+    /// pair knows goes on without a chain that does not hold: that key verifies it.
     pub fn submission(&self) -> &Attested {
         &self.submission
     }
@@ -130,7 +131,7 @@ impl ReadDecision {
         trust: &Trust,
         at: Timestamp,
     ) -> Result<AdmittedDecision, AdmissionError> {
-        let Self { signed, submission } = self;
+        let Self { signed, mut submission } = self;
         check_form(signed.unverified())?;
         let is_deny = signed.unverified().verdict == Verdict::Deny;
         let known = pair.keys.get(&signed.key());
@@ -143,7 +144,15 @@ impl ReadDecision {
             {
                 return Err(AdmissionError::NotEntitled);
             }
-            Some(key) if is_deny => signed.verify(&key.public_key)?,
+            Some(key) if is_deny => {
+                // Its chain goes on only if it is one: whoever holds a lost phone's key must not fill
+                // the pair's register with what nobody reads. A source to which the key's begin is
+                // still to come reads it.
+                if verify_denier_chain(&submission, trust, at).is_err() {
+                    submission.chain = Vec::new();
+                }
+                signed.verify(&key.public_key)?
+            }
             _ => {
                 let chain = if is_deny {
                     verify_denier_chain(&submission, trust, at)?

@@ -55,12 +55,16 @@ pub enum Guard {
     SourceStartCheck,
     /// Nothing is called accepted before witnesses cosigned it.
     AcceptedIsCosigned,
+    /// A source says how far it is only as far as its witnesses know.
+    ReachedIsCosigned,
     /// A new home's channel counts only after the old one's end.
     OldHomeLetsGoFirst,
     /// The denies of a home to come hold at once.
     DeniesNeverWait,
     /// Leases that ran out say nothing of a pair that moved.
     MovedPairsAwaitTheSource,
+    /// What waits at the source is not in force there.
+    WaitingIsNotInForce,
     /// What a collapse lists goes on standing.
     CollapsedDeniesStand,
     /// A collapse names the ids that it lists and no other.
@@ -80,7 +84,7 @@ pub enum Guard {
 }
 
 impl Guard {
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::LeaseFromSend,
         Self::LeaseMonotonic,
         Self::LeaseWallCap,
@@ -105,9 +109,11 @@ impl Guard {
         Self::HomeStartCheck,
         Self::SourceStartCheck,
         Self::AcceptedIsCosigned,
+        Self::ReachedIsCosigned,
         Self::OldHomeLetsGoFirst,
         Self::DeniesNeverWait,
         Self::MovedPairsAwaitTheSource,
+        Self::WaitingIsNotInForce,
         Self::CollapsedDeniesStand,
         Self::CollapseListsExactIds,
         Self::PresentNamesDenies,

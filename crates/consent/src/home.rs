@@ -9,7 +9,7 @@ use evidence::map::{self, MapNode, MapNodes, NodeKey};
 use serde::{Deserialize, Serialize};
 use wire::{
     DecisionId, Hash, NetworkId, Now, OrganisationId, ServiceId, Timestamp, cbor,
-    channel::{ChannelHead, ChannelId, Entry, EntryKind, Position, Pull},
+    channel::{ChannelHead, ChannelId, Entry, EntryKind, Position, Pull, Reached},
     citizen::InForce,
     consent::{Attested, Reopen, Scope},
     limits,
@@ -33,8 +33,12 @@ pub struct HomeChannel {
     /// Before the first entry.
     start: Position,
     head: ChannelHead,
-    /// How many entries the source has acknowledged as applied.
+    /// How many entries the source has said to have applied.
     acknowledged: u64,
+    /// Of so many of them it is known whether they have effect there.
+    told: u64,
+    /// Those of them that have none yet: they wait there for the home before to let their pair go.
+    waiting: BTreeSet<u64>,
     /// The longest lease that may be out. Kept on disk before a longer one leaves: a home that forgot
     /// it would tell citizens "in force" too early.
     longest_grant_ms: u64,
@@ -100,7 +104,16 @@ impl HomeChannel {
     pub fn new(network: &NetworkId, id: ChannelId) -> Self {
         let start = Position::start(network, &id);
         let head = ChannelHead { position: start, map: map::EMPTY_ROOT };
-        Self { id, start, head, acknowledged: 0, longest_grant_ms: 0, lowering: None }
+        Self {
+            id,
+            start,
+            head,
+            acknowledged: 0,
+            told: 0,
+            waiting: BTreeSet::new(),
+            longest_grant_ms: 0,
+            lowering: None,
+        }
     }
 
     pub fn id(&self) -> &ChannelId {
@@ -111,7 +124,7 @@ impl HomeChannel {
         &self.head
     }
 
-    /// How many entries the source has acknowledged; the rest is owed.
+    /// How many entries the source has said to have applied; the rest is owed.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
     }
@@ -227,8 +240,10 @@ impl HomeChannel {
         run: &Run,
         now: Now,
     ) -> Result<Terms, HomeError> {
-        let batch = self.batch_after(store, &pull.applied)?;
-        let mut wrote = self.acknowledge(store, &pull.applied, now)? > 0;
+        let batch = self.batch_after(store, &pull.reached.applied)?;
+        let before = self.clone();
+        self.acknowledge(store, &pull.reached, now)?;
+        let mut wrote = *self != before;
         wrote |= self.note_unreadable(store, pull, now)?;
         let (longest_ms, lowering) = (self.longest_grant_ms, self.lowering.clone());
         self.note_grant(granted_ms, run, now);
@@ -272,7 +287,7 @@ impl HomeChannel {
         now: Now,
     ) -> Result<bool, HomeError> {
         let mut news = false;
-        let applied = |seq: &&u64| **seq < pull.applied.length;
+        let applied = |seq: &&u64| **seq < pull.reached.applied.length;
         for seq in pull.unreadable.iter().take(limits::PULL_ATTACHMENTS).filter(applied) {
             let mut row = self.row(store, *seq)?;
             if row.unreadable.is_none() {
@@ -319,24 +334,40 @@ impl HomeChannel {
         Ok(Batch { entries, head })
     }
 
-    /// What the source said it has durably applied. Says how many entries are newly acknowledged.
+    /// What the source said of how far it is. Says how many entries it has newly applied.
     pub fn acknowledge(
         &mut self,
         store: &mut dyn HomeStore,
-        applied: &Position,
+        reached: &Reached,
         now: Now,
     ) -> Result<u64, HomeError> {
+        let Reached { applied, waiting } = reached;
         if self.head_at(store, applied.length)?.position != *applied {
             return Err(HomeError::Forked);
         }
         let newly = applied.length.saturating_sub(self.acknowledged);
-        for seq in self.acknowledged..applied.length {
+        let listed = &waiting[..waiting.len().min(limits::PULL_ATTACHMENTS)];
+        let told = match listed.last() {
+            Some(last) if listed.len() == limits::PULL_ATTACHMENTS => *last,
+            _ => applied.length,
+        };
+        let told = told.min(applied.length);
+        // What acts once acts for good, so that reports may come in any order.
+        let open = self.waiting.range(..told).copied().chain(self.told..told);
+        let before = (self.acknowledged, self.told, self.waiting.len());
+        for seq in open.collect::<Vec<_>>() {
+            if listed.contains(&seq) && Guard::WaitingIsNotInForce.holds() {
+                self.waiting.insert(seq);
+                continue;
+            }
+            self.waiting.remove(&seq);
             let mut row = self.row(store, seq)?;
             row.acknowledged = Some(now.wall);
             store.put_entry(&row);
         }
-        if newly > 0 {
-            self.acknowledged = applied.length;
+        self.acknowledged = self.acknowledged.max(applied.length);
+        self.told = self.told.max(told);
+        if before != (self.acknowledged, self.told, self.waiting.len()) {
             store.put_channel(self);
         }
         Ok(newly)
@@ -481,7 +512,8 @@ pub fn in_force(entry: &HomeEntry, channel: &HomeChannel, run: &Run, now: Now) -
 }
 
 /// What `home` may say of an entry's force for this pair. Where the source releases under another home's
-/// leases, or, since the pair moved, may still do so, only the source's own word counts.
+/// leases, or, since the pair moved, may still do so, only the source's own word counts: that it has the
+/// entry, and not among those that wait.
 pub fn in_force_for(pair: &PairState, home: &OrganisationId, status: InForce) -> InForce {
     let moves =
         (pair.has_moved() || !pair.is_home(home)) && Guard::MovedPairsAwaitTheSource.holds();

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use evidence::map::{MapNode, NodeKey};
-use wire::{DecisionId, ServiceId, ServiceName, channel::Entry, consent::Attested};
+use wire::{DecisionId, OrganisationId, ServiceId, ServiceName, channel::Entry, consent::Attested};
 
 use crate::{
     evaluate::{UseCount, UseView},
@@ -28,6 +28,7 @@ pub struct MemoryStore {
     pub source_entries: Vec<Entry>,
     pub links: BTreeSet<(ServiceName, ServiceId, ServiceId)>,
     pub direct_denies: BTreeMap<(ServiceId, DecisionId), Attested>,
+    pub waiting: BTreeSet<(OrganisationId, u64)>,
     pub uses: BTreeMap<DecisionId, UseCount>,
 }
 
@@ -96,6 +97,19 @@ impl SourceStore for MemoryStore {
     ) -> Result<Vec<(DenyKey, Attested)>, StoreFault> {
         let behind = self.direct_denies.iter().filter(|(key, _)| after.is_none_or(|a| *key > a));
         Ok(behind.take(limit).map(|(key, deny)| (*key, deny.clone())).collect())
+    }
+
+    fn waiting(&self, home: &OrganisationId, limit: usize) -> Result<Vec<u64>, StoreFault> {
+        let theirs = self.waiting.iter().filter(|(of, _)| of == home);
+        Ok(theirs.take(limit).map(|(_, seq)| *seq).collect())
+    }
+
+    fn put_waiting(&mut self, home: &OrganisationId, seq: u64) {
+        self.waiting.insert((home.clone(), seq));
+    }
+
+    fn drop_waiting(&mut self, home: &OrganisationId, seq: u64) {
+        self.waiting.remove(&(home.clone(), seq));
     }
 
     fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested) {

@@ -3,7 +3,7 @@
 
 use wire::{
     Hash, Nonce, Now,
-    channel::{ChannelId, Grant, Position},
+    channel::{ChannelId, Grant, Position, Reached},
 };
 
 use crate::{
@@ -36,6 +36,10 @@ pub struct Puller {
     /// Someone was in a hurry since the pull on its way left.
     hurried: bool,
     pause_ms: u64,
+    /// How far the home is told that this source is: what its witnesses know.
+    told: Option<Reached>,
+    /// What it will be told once they have cosigned this leaf of the source's log.
+    untold: Option<(Reached, u64)>,
     /// Direct denies up to this one were carried by an answered pull.
     denies_after: Option<DenyKey>,
     /// The last one that the pull on its way carries.
@@ -52,6 +56,8 @@ impl Puller {
             on_its_way: false,
             hurried: false,
             pause_ms: FIRST_PAUSE_MS,
+            told: None,
+            untold: None,
             denies_after: None,
             carries: None,
         }
@@ -89,6 +95,38 @@ impl Puller {
         self.hurried = false;
         self.carries = None;
         true
+    }
+
+    /// The channel is so far here, and all of it in the log up to `leaf`. What the home is told is told
+    /// for good: it calls decisions in force, and forgets what it owed. So witnesses have to know first,
+    /// or a source that is put back to before that would never hear of them.
+    pub fn reached(&mut self, reached: Reached, leaf: u64) {
+        if !Guard::ReachedIsCosigned.holds() {
+            self.told = Some(reached);
+            return;
+        }
+        let is_news = self.told.as_ref() != Some(&reached)
+            && self.untold.as_ref().is_none_or(|(untold, _)| *untold != reached);
+        if is_news {
+            self.untold = Some((reached, leaf));
+        }
+    }
+
+    /// The leaf that witnesses have to cosign before the home is told more.
+    pub fn untold(&self) -> Option<u64> {
+        self.untold.as_ref().map(|(_, leaf)| *leaf)
+    }
+
+    /// They have cosigned the source's log up to `leaf`.
+    pub fn witnessed(&mut self, leaf: u64) {
+        if let Some((reached, _)) = self.untold.take_if(|(_, of)| *of <= leaf) {
+            self.told = Some(reached);
+        }
+    }
+
+    /// What the home is told; nothing before witnesses know anything: then no pull leaves.
+    pub fn told(&self) -> Option<&Reached> {
+        self.told.as_ref()
     }
 
     /// Where the direct denies of the next pull start: see [`crate::source::SourceChannel::pull`].

@@ -8,7 +8,7 @@ use trust::Trust;
 use wire::{
     DecisionId, Hash, NetworkId, Nonce, Now, OrganisationId, ServiceId, ServiceName, Signed,
     Timestamp, cbor,
-    channel::{ChannelHead, ChannelId, Entry, EntryKind, HeadStatement, Position, Pull},
+    channel::{ChannelHead, ChannelId, Entry, EntryKind, HeadStatement, Position, Pull, Reached},
     consent::{Attested, Move, Recipient},
     limits,
 };
@@ -56,6 +56,8 @@ pub struct AppliedEntry {
     pub decision: Option<DecisionId>,
     /// Set if it could not be read, was not entitled, or contradicts its header.
     pub fault: Option<String>,
+    /// Entries that had waited, by their home's channel, and act from now on.
+    pub acted: Vec<(OrganisationId, u64)>,
 }
 
 impl SourceChannel {
@@ -73,7 +75,13 @@ impl SourceChannel {
         &self.applied
     }
 
-    /// The next pull, and up to which direct deny it has looked for those of the home's citizens. They
+    /// How far this channel is here. The home is told of it once witnesses know of it ([`crate::Puller`]).
+    pub fn reached(&self, store: &dyn SourceStore) -> Result<Reached, StoreFault> {
+        let waiting = store.waiting(&self.id.home, limits::PULL_ATTACHMENTS)?;
+        Ok(Reached { applied: self.applied.position, waiting })
+    }
+
+    /// The next pull, which says that this much is `reached`, and up to which direct deny it has looked for those of the home's citizens. They
     /// ride along until the channel brings them back; those behind `after` go first, so that neither
     /// some which the home will not take nor those of other homes hold up the others
     /// ([`crate::Puller::denies_after`]).
@@ -81,16 +89,13 @@ impl SourceChannel {
         &self,
         store: &dyn SourceStore,
         nonce: Nonce,
+        reached: Reached,
         after: Option<&DenyKey>,
     ) -> Result<(Pull, Option<DenyKey>), StoreFault> {
         let (denies, looked_up_to) = self.denies_to_carry(store, after)?;
-        let pull = Pull {
-            channel: self.id.clone(),
-            nonce,
-            applied: self.applied.position,
-            denies,
-            unreadable: self.unreadable.iter().copied().take(limits::PULL_ATTACHMENTS).collect(),
-        };
+        let unreadable = self.unreadable.range(..reached.applied.length).copied();
+        let unreadable = unreadable.take(limits::PULL_ATTACHMENTS).collect();
+        let pull = Pull { channel: self.id.clone(), nonce, reached, denies, unreadable };
         Ok((pull, looked_up_to))
     }
 
@@ -190,8 +195,14 @@ impl SourceChannel {
         now: Now,
     ) -> Result<AppliedEntry, StoreFault> {
         let mut pair = store.pair(&entry.subject)?;
-        let Absorbed { decision, links, fault } =
+        let Absorbed { decision, links, fault, waits, acted } =
             trust.absorb(&self.id, &mut pair, entry, hash, now.wall);
+        if waits {
+            store.put_waiting(&self.id.home, entry.seq);
+        }
+        for (home, seq) in &acted {
+            store.drop_waiting(home, *seq);
+        }
         if let Some(id) = decision {
             if pair.home.as_ref() == Some(&self.id.home) {
                 store.drop_direct_deny(&entry.subject, &id);
@@ -207,7 +218,7 @@ impl SourceChannel {
             store.put_link(&recipient, &recipient_subject, &entry.subject);
         }
         store.put_pair(&entry.subject, &pair);
-        Ok(AppliedEntry { seq: entry.seq, kind: entry.kind, decision, fault })
+        Ok(AppliedEntry { seq: entry.seq, kind: entry.kind, decision, fault, acted })
     }
 }
 
@@ -223,6 +234,10 @@ pub struct Absorbed {
     /// The recipient, and the citizen's id there, that each applied permit joins to the pair.
     pub links: Vec<(ServiceName, ServiceId)>,
     pub fault: Option<String>,
+    /// It waits in the pair, without effect.
+    pub waits: bool,
+    /// What had waited and acts now: of which home's channel, and its number there.
+    pub acted: Vec<(OrganisationId, u64)>,
 }
 
 /// Who judges entries: the trust list. A seam, so that a model checker need not check the same
@@ -275,6 +290,7 @@ pub fn absorb(
         for entry in &entries {
             let waited = absorb_one(&channel, pair, entry, &entry.hash(), trust, at);
             absorbed.links.extend(waited.links);
+            absorbed.acted.push((channel.home.clone(), entry.seq));
         }
     }
     absorbed
@@ -370,7 +386,7 @@ fn absorb_one(
     if has_to_wait(channel, pair, entry, trust) {
         if may_wait(channel, pair, entry, trust) {
             pair.waiting.entry(channel.home.clone()).or_default().push(entry.clone());
-            return Absorbed::default();
+            return Absorbed { waits: true, ..Absorbed::default() };
         }
         // What only opens is left out. Anything else stands as a deny of its scope, once its home is
         // the pair's: nobody fills a stranger's pair, and nothing that closes is lost.
@@ -445,7 +461,7 @@ fn absorb_decision(
             apply_unreadable(channel, pair, entry, hash);
         }
         let fault = contradicts.then(|| "the entry's header contradicts its deny".to_owned());
-        return Absorbed { decision, links: Vec::new(), fault };
+        return Absorbed { decision, fault, ..Absorbed::default() };
     }
     let fault = if contradicts {
         if entry.kind != EntryKind::PERMIT {
@@ -458,7 +474,7 @@ fn absorb_decision(
         None
     };
     if let Some(fault) = fault {
-        return Absorbed { decision, links: Vec::new(), fault: Some(fault.to_owned()) };
+        return Absorbed { decision, fault: Some(fault.to_owned()), ..Absorbed::default() };
     }
     pair.apply_decision(admitted);
     let link = match (admitted.permit(), &admitted.decision().scope.recipient) {
@@ -467,7 +483,7 @@ fn absorb_decision(
         }
         _ => None,
     };
-    Absorbed { decision, links: link.into_iter().collect(), fault: None }
+    Absorbed { decision, links: link.into_iter().collect(), ..Absorbed::default() }
 }
 
 fn read(

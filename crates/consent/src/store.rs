@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 use wire::{
-    DecisionId, Hash, ServiceId, ServiceName, Timestamp,
+    DecisionId, Hash, OrganisationId, ServiceId, ServiceName, Timestamp,
     channel::{ChannelHead, Entry, EntryKind},
     consent::Attested,
 };
@@ -31,7 +31,7 @@ pub struct HomeEntry {
     pub accepted: Moment,
     /// The longest lease that can have been granted without knowing it.
     pub longest_grant_ms: u64,
-    /// When the source was first known to have applied it.
+    /// When the source was first known to have applied it, with effect.
     pub acknowledged: Option<Timestamp>,
     /// When the source first said that it could not read or verify it.
     pub unreadable: Option<Timestamp>,
@@ -115,6 +115,10 @@ pub trait SourceStore: ChannelStore {
         after: Option<&DenyKey>,
         limit: usize,
     ) -> Result<Vec<(DenyKey, Attested)>, StoreFault>;
+    /// Entries of a home's channel to this source that wait in their pairs: at most `limit`, rising.
+    fn waiting(&self, home: &OrganisationId, limit: usize) -> Result<Vec<u64>, StoreFault>;
+    fn put_waiting(&mut self, home: &OrganisationId, seq: u64);
+    fn drop_waiting(&mut self, home: &OrganisationId, seq: u64);
     fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested);
     fn drop_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId);
     fn uses(&self, permit: &DecisionId) -> Result<UseCount, StoreFault>;

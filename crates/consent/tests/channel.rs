@@ -190,7 +190,7 @@ fn an_entry_that_cannot_be_read_is_a_deny_of_its_scope_but_never_a_permit() {
     fixture.force_entry_with(EntryKind(999), Scope::EVERYTHING, &garbage);
     fixture.sync();
     assert_eq!(fixture.ask(), Err(Refused::Denied), "an unknown kind is a deny");
-    let pull = fixture.source.pull(&fixture.source_store, Nonce([0; 16]), None).unwrap().0;
+    let pull = fixture.pull(Nonce([0; 16]), None).unwrap().0;
     assert_eq!(pull.unreadable, [2, 3], "both are reported");
 }
 
@@ -241,17 +241,17 @@ fn a_source_of_another_history_gets_no_lease() {
     let mut fixture = Fixture::new();
     fixture.accept_permit(vec![]);
     fixture.sync();
-    let mut pull = fixture.source.pull(&fixture.source_store, Nonce([1; 16]), None).unwrap().0;
-    pull.applied.chain = Hash([9; 32]);
+    let mut pull = fixture.pull(Nonce([1; 16]), None).unwrap().0;
+    pull.reached.applied.chain = Hash([9; 32]);
     let (home, store) = (&mut fixture.home, &mut fixture.home_store);
     assert!(matches!(home.grant(store, &pull, 60_000, &RUN, now()), Err(HomeError::Forked)));
-    pull.applied.length = 99;
+    pull.reached.applied.length = 99;
     assert!(matches!(home.grant(store, &pull, 60_000, &RUN, now()), Err(HomeError::Forked)));
 }
 
 /// A pull of a source that is up to date, answered with this lease.
 fn grant(fixture: &mut Fixture, granted_ms: u64, now: Now) -> Terms {
-    let (pull, _) = fixture.source.pull(&fixture.source_store, Nonce([1; 16]), None).unwrap();
+    let (pull, _) = fixture.pull(Nonce([1; 16]), None).unwrap();
     fixture.home.grant(&mut fixture.home_store, &pull, granted_ms, &RUN, now).unwrap()
 }
 
@@ -361,7 +361,7 @@ fn what_the_source_could_not_read_is_shown_and_reported_once() {
     let garbage = wire::consent::Attested { object: vec![1, 2, 3].into(), chain: vec![] };
     fixture.force_entry_with(EntryKind::PERMIT, Scope::EVERYTHING, &garbage);
     fixture.sync();
-    let (pull, _) = fixture.source.pull(&fixture.source_store, Nonce([1; 16]), None).unwrap();
+    let (pull, _) = fixture.pull(Nonce([1; 16]), None).unwrap();
     assert_eq!(pull.unreadable, [1]);
     let (home, store) = (&mut fixture.home, &mut fixture.home_store);
     assert!(home.grant(store, &pull, 60_000, &RUN, now()).unwrap().wrote);
@@ -376,7 +376,7 @@ fn what_the_source_could_not_read_is_shown_and_reported_once() {
     // The answer came: the source need not say it again, not after a restart either.
     fixture.source.reported(&mut fixture.source_store, &pull.unreadable);
     assert_eq!(fixture.source_store.source_channel.as_ref(), Some(&fixture.source));
-    let (pull, _) = fixture.source.pull(&fixture.source_store, Nonce([2; 16]), None).unwrap();
+    let (pull, _) = fixture.pull(Nonce([2; 16]), None).unwrap();
     assert!(pull.unreadable.is_empty());
     // What the source cannot have seen is not taken.
     let pull = Pull { unreadable: vec![2, 99], ..pull };
@@ -400,7 +400,7 @@ fn denies_that_the_home_will_not_take_hold_up_no_others() {
     let keys: Vec<_> = fixture.source_store.direct_denies.keys().copied().collect();
     let carried = |after: Option<&DenyKey>| {
         let (pull, last) =
-            fixture.source.pull(&fixture.source_store, Nonce([1; 16]), after).unwrap();
+            fixture.pull(Nonce([1; 16]), after).unwrap();
         (pull.denies.len(), last)
     };
     let (count, last) = carried(None);
@@ -421,7 +421,7 @@ fn a_deny_handed_to_the_source_holds_and_comes_back_through_the_channel() {
     assert!(accept_direct_deny(&mut fixture.source_store, &deny).unwrap());
     assert!(!accept_direct_deny(&mut fixture.source_store, &deny).unwrap(), "once");
     assert_eq!(fixture.ask(), Err(Refused::Denied));
-    let pull = fixture.source.pull(&fixture.source_store, Nonce([2; 16]), None).unwrap().0;
+    let pull = fixture.pull(Nonce([2; 16]), None).unwrap().0;
     assert_eq!(pull.denies, [submission]);
     fixture.hand_in(&pull.denies[0]).unwrap();
     fixture.sync();

@@ -99,6 +99,19 @@ impl Position {
     }
 }
 
+/// How far a source is with a channel, as far as its witnesses know of it: nothing that is put back from
+/// an old copy unseen takes it back.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reached {
+    /// Durably applied.
+    pub applied: Position,
+    /// Sequence numbers, rising, of applied entries that have no effect yet: they wait for the home
+    /// before to let their pair go. A list of [`crate::limits::PULL_ATTACHMENTS`], the most there may
+    /// be, says nothing of entries behind its last one.
+    pub waiting: Vec<u64>,
+}
+
 /// The two things a head commits to: the chain, so that no entry can be missing unseen, and the
 /// Merkle map pair → digest, so that a release can prove which decisions stood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -164,8 +177,8 @@ pub enum ChannelRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ChannelReply {
-    /// To a push: how far the source has durably applied, whatever the push held.
-    Applied(Position),
+    /// To a push: how far the source is, whatever the push held.
+    Applied(Reached),
     Pulled(PullReply),
     /// To a relayed deny: it is durable at the source, cosigned by its witnesses, and bites. A signed
     /// [`crate::notice::Effect`], with the chain of the source's organisation.
@@ -212,7 +225,7 @@ pub struct Push {
 pub struct Pull {
     pub channel: ChannelId,
     pub nonce: Nonce,
-    pub applied: Position,
+    pub reached: Reached,
     /// Denies handed straight to the source that it has not seen in the channel yet.
     pub denies: Vec<Attested>,
     /// Sequence numbers of entries it could not read or verify.
@@ -224,7 +237,7 @@ pub struct Pull {
 pub struct PullReply {
     /// A signed [`Grant`].
     pub grant: Bytes,
-    /// The next entries after `applied`, and where they end; the rest comes with the next pull.
+    /// The next entries after what is `reached`, and where they end; the rest comes with the next pull.
     pub entries: Vec<Entry>,
     /// A signed [`HeadStatement`] for the position after the last of `entries`.
     pub statement: Bytes,

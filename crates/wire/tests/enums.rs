@@ -8,7 +8,7 @@ use wire::{
     Bytes, DecisionId, Hash, KeyHash, Timestamp,
     asking::Answered,
     cbor,
-    channel::{ChannelRefusal, ChannelReply, EntryKind, Position},
+    channel::{ChannelRefusal, ChannelReply, EntryKind, Position, Reached},
     citizen::{InForce, Standing},
     consent::{
         DocumentKind, ExpressedBy, Items, Onward, PurposeScope, Recipient, Reopen, Uses, Verdict,
@@ -105,7 +105,7 @@ fn channel() {
         (ChannelRefusal::Unavailable, r#""unavailable""#),
         (ChannelRefusal::TooMany, r#""too-many""#),
     ]);
-    let position = Position { length: 2, chain: Hash([1; 32]) };
+    let applied = Position { length: 2, chain: Hash([1; 32]) };
     spelled(&[
         (ChannelReply::Durable, r#""durable""#),
         (ChannelReply::Noted(9), r#"{"noted":9}"#),
@@ -113,8 +113,9 @@ fn channel() {
         (ChannelReply::Answered, r#""answered""#),
         (ChannelReply::Refused(ChannelRefusal::Forked), r#"{"refused":"forked"}"#),
         (
-            ChannelReply::Applied(position),
-            &*format!(r#"{{"applied":{{"length":2,"chain":"{}"}}}}"#, hex("01")),
+            ChannelReply::Applied(Reached { applied, waiting: vec![5] }),
+            &*format!(r#"{{"applied":{{"applied":{{"length":2,"chain":"{}"}},"waiting":[5]}}}}"#,
+                hex("01")),
         ),
     ]);
     spelled(&[

@@ -21,7 +21,7 @@ use wire::{
     Bytes, NetworkId, ServiceId,
     channel::{
         ChannelId, ChannelRefusal, ChannelReply, ChannelRequest, Grant, Position, Pull, PullReply,
-        Push,
+        Push, Reached,
     },
     consent::Attested,
     limits,
@@ -152,15 +152,15 @@ impl Outboxes {
         let push = Push { channel: channel.clone(), entries: batch.entries, statement };
         let source = channel.source.organisation();
         let reply = context.ask(&source, Protocol::Channel, &ChannelRequest::Push(push)).await?;
-        let ChannelReply::Applied(applied) = reply else { return Err(Fault::Protocol) };
-        self.acknowledged(channel, applied).await
+        let ChannelReply::Applied(reached) = reply else { return Err(Fault::Protocol) };
+        self.acknowledged(channel, reached).await
     }
 
     /// Notes how far the source is.
     async fn acknowledged(
         &self,
         channel: &ChannelId,
-        applied: Position,
+        reached: Reached,
     ) -> Result<(u64, bool), Fault> {
         let context = &self.context;
         let network = *context.trust().network();
@@ -170,7 +170,7 @@ impl Outboxes {
                 let mut home = load_channel(tx, &network, &id)?;
                 let now = tx.now();
                 let mut store = HomeChannelStore { tx, channel: id };
-                let newly = home.acknowledge(&mut store, &applied, now)?;
+                let newly = home.acknowledge(&mut store, &reached, now)?;
                 Ok::<_, HomeError>((newly, home.acknowledged() < home.head().position.length))
             })
             .await?;
@@ -213,9 +213,8 @@ impl Home {
         if !from.owns(&pull.channel.source) {
             return ChannelReply::Refused(ChannelRefusal::NotYours);
         }
-        if pull.denies.len() > limits::PULL_ATTACHMENTS
-            || pull.unreadable.len() > limits::PULL_ATTACHMENTS
-        {
+        let lists = [pull.denies.len(), pull.unreadable.len(), pull.reached.waiting.len()];
+        if lists.iter().any(|length| *length > limits::PULL_ATTACHMENTS) {
             return ChannelReply::Refused(ChannelRefusal::Malformed);
         }
         // Those that are not looked at are not refused: they hold at the source, and come again.

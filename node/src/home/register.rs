@@ -473,8 +473,6 @@ impl Home {
             _ if !self.context.is_cosigned(self.record_of(read, home.id(), entry)?) => {
                 InForce::Durable
             }
-            // Applied at the source, and without effect there until the home before lets go.
-            InForce::Acknowledged(_) if state.waits(us, &entry.entry) => InForce::Accepted,
             status => status,
         })
     }

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
     use wire::{
         Bytes, Hash, Nonce,
-        channel::{ChannelId, ChannelRequest, Position, Pull, Push},
+        channel::{ChannelId, ChannelRequest, Position, Pull, Push, Reached},
     };
 
     #[test]
@@ -177,7 +177,10 @@ mod tests {
         let pull = ChannelRequest::Pull(Pull {
             channel,
             nonce: Nonce([0; 16]),
-            applied: Position { length: 0, chain: Hash([0; 32]) },
+            reached: Reached {
+                applied: Position { length: 0, chain: Hash([0; 32]) },
+                waiting: vec![],
+            },
             denies: vec![],
             unreadable: vec![],
         });

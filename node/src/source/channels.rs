@@ -2,12 +2,12 @@
 //! the leases.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use consent::{
-    DenyKey, Puller,
+    Puller,
     lease::{Lease, NoLease},
     source::{AppliedEntry, SourceChannel, SourceError},
 };
@@ -15,16 +15,16 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use trust::{Trust, member::Member};
 use wire::{
-    Bytes, Hash, Nonce, Now, Timestamp,
+    Bytes, Hash, Nonce, Now, ServiceName, Timestamp,
     channel::{
         ChannelId, ChannelRefusal, ChannelReply, ChannelRequest, Entry, Grant, HeadStatement,
-        Position, Pull, Push,
+        Position, Pull, Push, Reached,
     },
     limits,
 };
 
 use crate::{
-    channel_store::{SourceChannelStore, channel_key, store_fault},
+    channel_store::{SourceChannelStore, channel_key, store_fault, waiting_rows},
     context::{Context, Fault, verify_by},
     evidence_log,
     net::Protocol,
@@ -82,6 +82,10 @@ impl Channel {
     pub fn grant(&self, id: &Hash) -> Option<Bytes> {
         let grants = self.grants.lock().unwrap_or_else(PoisonError::into_inner);
         grants.iter().find(|(of, _)| of == id).map(|(_, bytes)| bytes.clone())
+    }
+
+    fn untold(&self) -> Option<u64> {
+        self.puller().untold()
     }
 
     /// Notes how the last pull went; says whether that is news.
@@ -196,11 +200,9 @@ impl Channels {
     }
 
     /// One pull and what it brings.
-    async fn pull_once(&self, channel: &Channel, nonce: Nonce) -> Result<(), Fault> {
+    async fn pull_once(self: &Arc<Self>, channel: &Channel, nonce: Nonce) -> Result<(), Fault> {
         let context = &self.context;
-        let after = channel.puller().denies_after().copied();
-        let (pull, last) = self.next_pull(&channel.id, nonce, after).await?;
-        channel.puller().carries(last);
+        let pull = self.next_pull(channel, nonce).await?;
         let reported = pull.unreadable.clone();
         let reply: ChannelReply =
             context.ask(&channel.id.home, Protocol::Channel, &ChannelRequest::Pull(pull)).await?;
@@ -220,16 +222,15 @@ impl Channels {
             verify_by::<Grant>(&pulled.grant, &home, &trust).map_err(|_| Fault::Protocol)?;
         let statement = verify_by::<HeadStatement>(&pulled.statement, &home, &trust)
             .map_err(|_| Fault::Protocol)?;
-        let brought = !pulled.entries.is_empty();
-        let applied = self.apply(&channel.id, pulled.entries, statement, &trust, reported).await?;
-        let Some(applied) = applied else {
+        let applied = self.apply(channel, pulled.entries, statement, &trust, reported).await?;
+        let Some((applied, news)) = applied else {
             return Err(Fault::Refused(ChannelRefusal::Forked));
         };
         // The bytes first: a release on the new lease must find what it cites.
         channel.keep_grant(grant.id(), Bytes(grant.bytes().to_vec()));
         let now = context.now();
         let (message, id) = (grant.message(), grant.id());
-        channel.puller().pulled(message, id, &applied, brought, now).map_err(|error| {
+        channel.puller().pulled(message, id, &applied, news > 0, now).map_err(|error| {
             tracing::warn!(home = %channel.id.home, %error, "a grant was not taken");
             Fault::Protocol
         })?;
@@ -237,25 +238,54 @@ impl Channels {
         Ok(())
     }
 
-    async fn next_pull(
-        &self,
-        id: &ChannelId,
-        nonce: Nonce,
-        after: Option<DenyKey>,
-    ) -> Result<(Pull, Option<DenyKey>), Fault> {
-        let (id, network) = (id.clone(), *self.context.trust().network());
-        let pull = self
-            .context
+    /// The next pull. It waits for witnesses only where the home was told nothing yet: a lease is counted
+    /// from before.
+    async fn next_pull(&self, channel: &Channel, nonce: Nonce) -> Result<Pull, Fault> {
+        let context = &self.context;
+        if channel.puller().told().is_none() {
+            let leaf = context.covering(None)?;
+            let reached = self.load_reached(&channel.id)?;
+            channel.puller().reached(reached, leaf);
+            self.settle(channel).await;
+        } else if let Some(leaf) = channel.untold()
+            && context.is_cosigned(leaf)
+        {
+            channel.puller().witnessed(leaf);
+        }
+        let reached = channel.puller().told().cloned().ok_or(Fault::NotCosigned)?;
+        let after = channel.puller().denies_after().copied();
+        let (id, network) = (channel.id.clone(), *context.trust().network());
+        let pull = context
             .commit(move |tx| {
                 let channel = load(tx, &network, &id).map_err(store_fault)?;
-                channel.pull(&SourceChannelStore { tx, channel: id }, nonce, after.as_ref())
+                let store = SourceChannelStore { tx, channel: id };
+                channel.pull(&store, nonce, reached, after.as_ref())
             })
             .await?;
-        Ok(pull?)
+        let (pull, last) = pull?;
+        channel.puller().carries(last);
+        Ok(pull)
+    }
+
+    fn load_reached(&self, id: &ChannelId) -> Result<Reached, Fault> {
+        let read = self.context.committer.read();
+        let channel = load(&*read, self.context.trust().network(), id)?;
+        let waiting = waiting_rows(&*read, id, limits::PULL_ATTACHMENTS)?;
+        Ok(Reached { applied: channel.applied().position, waiting })
+    }
+
+    /// Waits a moment for the witnesses to know what the home is to be told; says whether they do.
+    async fn settle(&self, channel: &Channel) -> bool {
+        let Some(leaf) = channel.untold() else { return true };
+        let known = self.context.cosigned(leaf).await;
+        if known {
+            channel.puller().witnessed(leaf);
+        }
+        known
     }
 
     /// A home pushes: apply, and say how far we are.
-    pub async fn take_push(&self, from: &Member, push: Push) -> ChannelReply {
+    pub async fn take_push(self: &Arc<Self>, from: &Member, push: Push) -> ChannelReply {
         let Push { channel, entries, statement } = push;
         if channel.home != from.organisation {
             return ChannelReply::Refused(ChannelRefusal::NotYours);
@@ -269,8 +299,14 @@ impl Channels {
         let Ok(statement) = verify_by::<HeadStatement>(&statement, from, &trust) else {
             return ChannelReply::Refused(ChannelRefusal::Malformed);
         };
-        match self.apply(&channel, entries, statement, &trust, Vec::new()).await {
-            Ok(Some(applied)) => ChannelReply::Applied(applied),
+        match self.apply(&known, entries, statement, &trust, Vec::new()).await {
+            Ok(Some(_)) => {
+                self.settle(&known).await;
+                match known.puller().told() {
+                    Some(reached) => ChannelReply::Applied(reached.clone()),
+                    None => ChannelReply::Refused(ChannelRefusal::Unavailable),
+                }
+            }
             Ok(None) => {
                 known.puller().forked(self.context.now());
                 ChannelReply::Refused(ChannelRefusal::Forked)
@@ -282,17 +318,18 @@ impl Channels {
         }
     }
 
-    /// Applies entries in one commit with the signed head they lead to. `None` is a fork. The home has
-    /// heard that the `reported` entries are unreadable.
+    /// Applies entries in one commit with the signed head they lead to; gives where the channel is then,
+    /// and how many of them were news. `None` is a fork. The home has heard that the `reported` entries
+    /// are unreadable.
     async fn apply(
-        &self,
-        id: &ChannelId,
+        self: &Arc<Self>,
+        at: &Channel,
         entries: Vec<Entry>,
         statement: wire::Verified<HeadStatement>,
         trust: &Arc<Trust>,
         reported: Vec<u64>,
-    ) -> Result<Option<Position>, Fault> {
-        let (channel, trust) = (id.clone(), Arc::clone(trust));
+    ) -> Result<Option<(Position, usize)>, Fault> {
+        let (channel, trust) = (at.id.clone(), Arc::clone(trust));
         let applied = self
             .context
             .commit_at(Turn::First, move |tx| {
@@ -302,35 +339,62 @@ impl Channels {
                 let outcome =
                     state.apply(&mut store, &entries, statement.message(), &*trust, now)?;
                 state.reported(&mut store, &reported);
-                let tx = store.tx;
                 for entry in &outcome {
                     if let Some(record) = evidence_log::faulty_entry(entry, now.wall) {
-                        tx.log(&record);
+                        store.tx.log(&record);
                     }
                     report(&channel, entry);
                 }
+                let reached = state.reached(&store)?;
+                let tx = store.tx;
+                let mut leaf = None;
                 if !outcome.is_empty() {
-                    tx.log(&evidence_log::applied(&channel, state.applied(), now.wall));
+                    leaf = Some(tx.log(&evidence_log::applied(&channel, state.applied(), now.wall)));
                     tx.hurry_checkpoint();
                 }
                 if statement.message().head == *state.applied() {
                     let key = statement_key(&channel, state.applied().position.length);
                     tx.write(Column::Statements, key, &Bytes(statement.bytes().to_vec()));
                 }
-                Ok::<_, SourceError>((state.applied().position, outcome.len()))
+                Ok::<_, SourceError>((reached, leaf, outcome))
             })
             .await?;
         match applied {
-            Ok((position, count)) => {
-                self.context.metrics.entries_applied.inc_by(count as u64);
-                Ok(Some(position))
+            Ok((reached, leaf, outcome)) => {
+                self.context.metrics.entries_applied.inc_by(outcome.len() as u64);
+                let (position, leaf) = (reached.applied, self.context.covering(leaf)?);
+                at.puller().reached(reached, leaf);
+                self.tell_homes_to_come(&at.id.source, &outcome, leaf)?;
+                Ok(Some((position, outcome.len())))
             }
             Err(SourceError::Store(fault)) => Err(fault.into()),
             Err(error) => {
-                tracing::error!(home = %id.home, %error, "releasing nothing on this channel");
+                tracing::error!(home = %at.id.home, %error, "releasing nothing on this channel");
                 Ok(None)
             }
         }
+    }
+    /// What had waited for a home to let go acts now: the homes it came from wait to hear of it.
+    fn tell_homes_to_come(
+        self: &Arc<Self>,
+        source: &ServiceName,
+        outcome: &[AppliedEntry],
+        leaf: u64,
+    ) -> Result<(), Fault> {
+        let homes: BTreeSet<_> =
+            outcome.iter().flat_map(|entry| &entry.acted).map(|(home, _)| home).collect();
+        for home in homes {
+            let id = ChannelId { home: home.clone(), source: source.clone() };
+            let Some(channel) = self.channel(&id) else { continue };
+            channel.puller().reached(self.load_reached(&id)?, leaf);
+            let this = Arc::clone(self);
+            tokio::spawn(async move {
+                if this.settle(&channel).await {
+                    channel.pull_now(this.context.now());
+                }
+            });
+        }
+        Ok(())
     }
 }
 

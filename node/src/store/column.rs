@@ -75,6 +75,10 @@ columns! {
     /// `text` source service, service id, decision id. Value: `wire::consent::Attested`.
     DirectDenies = "direct-denies",
 
+    /// Source: entries that wait in their pairs for the home before to let go. Key: `text` source
+    /// service, `text` home, `u64` seq. Value: the seq.
+    SourceWaiting = "source-waiting",
+
     /// Signed head statements. Key: channel, `u64` length of the channel. Value: signed
     /// `HeadStatement`.
     Statements = "statements",
@@ -202,7 +206,7 @@ mod tests {
     /// The names on running nodes' disks. A line may be added to this list; none may be changed or
     /// taken away.
     const NAMES: &str = "meta home-channels home-entries home-entry-records home-pairs home-threads home-map brought-extracts source-channels \
-        source-entries source-pairs source-threads source-map source-links direct-denies \
+        source-entries source-pairs source-threads source-map source-links direct-denies source-waiting \
         statements grants records receipt-outbox requests releases former-heads release-ids uses notice-states notice-outbox notice-open \
         refusal-counts effects notices notice-batches consent-asks consent-answer-outbox consent-requests \
         consent-request-ids consent-request-outbox log-records log-nodes log-state \

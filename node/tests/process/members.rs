@@ -83,7 +83,7 @@ fn a_provider_says_nothing_for_others() {
         let statement = HeadStatement {
             channel: own.clone(),
             head: wire::channel::ChannelHead {
-                position: bank.pull_of(&own).applied,
+                position: bank.pull_of(&own).reached.applied,
                 map: Hash([0; 32]),
             },
             time: now(),
@@ -193,7 +193,7 @@ fn a_city_opens_locks_out_and_stretches_nothing() {
         // this city is not. Again is the same.
         let applied = says(&push).await;
         assert!(
-            matches!(&applied, ChannelReply::Applied(position) if position.length == 1),
+            matches!(&applied, ChannelReply::Applied(reached) if reached.applied.length == 1),
             "{applied:?}"
         );
         assert_eq!(says(&push).await, applied, "replayed: known");
@@ -204,7 +204,7 @@ fn a_city_opens_locks_out_and_stretches_nothing() {
         let unknown = kadoma.push_of(entry(EntryKind(999), b""));
         let applied = says(&unknown).await;
         assert!(
-            matches!(&applied, ChannelReply::Applied(position) if position.length == 2),
+            matches!(&applied, ChannelReply::Applied(reached) if reached.applied.length == 2),
             "{applied:?}"
         );
         assert!(is_released(&turn, &kenta, OTHER).await, "another city locks nobody out");

@@ -5,7 +5,7 @@ use consent::{
     memory::MemoryStore, source::SourceChannel, store::SourceStore,
 };
 use evidence::map::{MapNode, NodeKey};
-use wire::{DecisionId, ServiceId, ServiceName, channel::Entry, consent::Attested};
+use wire::{DecisionId, OrganisationId, ServiceId, ServiceName, channel::Entry, consent::Attested};
 
 use crate::shared::Shared;
 
@@ -58,6 +58,18 @@ impl SourceStore for AtSource<'_> {
         limit: usize,
     ) -> Result<Vec<(DenyKey, Attested)>, StoreFault> {
         self.pairs.direct_denies(after, limit)
+    }
+
+    fn waiting(&self, home: &OrganisationId, limit: usize) -> Result<Vec<u64>, StoreFault> {
+        self.pairs.waiting(home, limit)
+    }
+
+    fn put_waiting(&mut self, home: &OrganisationId, seq: u64) {
+        self.pairs.update(|store| store.put_waiting(home, seq));
+    }
+
+    fn drop_waiting(&mut self, home: &OrganisationId, seq: u64) {
+        self.pairs.update(|store| store.drop_waiting(home, seq));
     }
 
     fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested) {

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use consent::{home::HomeError, source::SourceError};
 use wire::{
     Nonce,
-    channel::{ChannelHead, ChannelId, Entry, Grant, HeadStatement, Position, Pull},
+    channel::{ChannelHead, ChannelId, Entry, Grant, HeadStatement, Position, Pull, Reached},
 };
 
 use super::{Flight, NodeId, World, papers::HandInError};
 use crate::{
     cast::{Cast, PairId, PaperId},
-    node::{AtSource, Disk, Pulling, home_channel, source_channel},
+    node::{AtSource, Disk, Node, Pulling, home_channel, source_channel},
     shared::Shared,
 };
 
@@ -33,23 +33,28 @@ impl World {
         let home = self.home_of(cast, channel);
         let run = u128::from_be_bytes(self.nodes[source].memory.run.id.0);
         let nonce = Nonce((run | u128::from(now.mono_ms)).to_be_bytes());
+        let known = self.cosigned(source);
         let pull = self.nodes[source].update(|node| {
             let due = node.memory.update(|memory| {
                 let puller = memory.puller(channel);
                 puller.begin(nonce, now).then(|| puller.denies_after().copied())
             });
             let after = due?;
+            let Some(told) = settle(cast, node, channel, known) else {
+                node.memory.update(|memory| memory.puller(channel).failed(now));
+                return None;
+            };
             let mut pairs = node.disk.pairs.clone();
             let mut kept = node.disk.channels.get(channel).cloned().unwrap_or_default();
             let machine = source_channel(&kept, cast, channel);
             let store = AtSource { pairs: &mut pairs, channel: &mut kept };
-            let pulled = machine.pull(&store, nonce, after.as_ref());
+            let pulled = machine.pull(&store, nonce, told, after.as_ref());
             let (pull, last) = pulled.expect("memory does not fail");
             node.memory.update(|memory| memory.puller(channel).carries(last));
             Some(pull)
         });
         let Some(pull) = pull else { return };
-        self.judge.update(|judge| judge.reports(channel, pull.applied.length));
+        self.judge.update(|judge| judge.reports(channel, pull.reached.applied.length));
         self.send(Flight::Pull { from: source, to: home, pull: Shared::new(pull) });
     }
 
@@ -119,9 +124,15 @@ impl World {
         (entries, head): (&[Shared<Entry>], ChannelHead),
     ) {
         match self.apply(cast, source, channel, entries, head, &[]) {
-            Some(position) => {
-                let channel = channel.clone();
-                self.send(Flight::Applied { from: source, to: from, channel, position });
+            Some(_) => {
+                let known = self.cosigned(source);
+                let told = self.nodes[source].update(|node| settle(cast, node, channel, known));
+                if let Some(reached) = told {
+                    let length = reached.applied.length;
+                    self.judge.update(|judge| judge.reports(channel, length));
+                    let channel = channel.clone();
+                    self.send(Flight::Applied { from: source, to: from, channel, reached });
+                }
             }
             None => self.forked(source, channel),
         }
@@ -132,14 +143,14 @@ impl World {
         cast: &Cast,
         home: NodeId,
         channel: &ChannelId,
-        position: &Position,
+        reached: &Reached,
     ) {
         let now = self.now(home);
         self.nodes[home].update(|node| {
             let done = node.disk.update(|disk| {
                 disk.channel(channel, |store| {
                     let mut machine = home_channel(store, cast, channel);
-                    let newly = machine.acknowledge(store, position, now).ok()?;
+                    let newly = machine.acknowledge(store, reached, now).ok()?;
                     Some((newly, machine.acknowledged() < machine.head().position.length))
                 })
             });
@@ -207,7 +218,7 @@ impl World {
                 let terms = disk.channel(channel, |store| {
                     let mut machine = home_channel(store, cast, channel);
                     let mut terms = machine.grant(store, pull, granted_ms, &run, now)?;
-                    terms.batch = machine.batch_of(store, &pull.applied, batch)?;
+                    terms.batch = machine.batch_of(store, &pull.reached.applied, batch)?;
                     Ok::<_, HomeError>(terms)
                 });
                 let longest = terms.as_ref().ok().and_then(|terms| terms.longest_grant_ms);
@@ -303,6 +314,21 @@ impl World {
             }
         })
     }
+}
+
+/// Brings what a home is told up to what the source's witnesses know, which is its log up to this size.
+fn settle(cast: &Cast, node: &mut Node, channel: &ChannelId, known: u64) -> Option<Reached> {
+    let mut pairs = node.disk.pairs.clone();
+    let mut kept = node.disk.channels.get(channel).cloned().unwrap_or_default();
+    let machine = source_channel(&kept, cast, channel);
+    let reached = machine.reached(&AtSource { pairs: &mut pairs, channel: &mut kept });
+    let (reached, size) = (reached.expect("memory does not fail"), node.disk.size());
+    node.memory.update(|memory| {
+        let puller = memory.puller(channel);
+        puller.reached(reached, size);
+        puller.witnessed(known);
+        puller.told().cloned()
+    })
 }
 
 /// What came to a source from homes to come and does not act yet.

@@ -2,7 +2,7 @@
 
 use wire::{
     Bytes,
-    channel::{ChannelHead, ChannelId, Entry, Grant, Position, Pull},
+    channel::{ChannelHead, ChannelId, Entry, Grant, Pull, Reached},
     exchange::ExchangeReply,
 };
 
@@ -43,7 +43,7 @@ pub enum Flight {
         from: NodeId,
         to: NodeId,
         channel: ChannelId,
-        position: Position,
+        reached: Reached,
     },
     /// A signed request, and what a source says to it.
     Request {
@@ -92,7 +92,7 @@ impl Flight {
         let (from, to) = (self.from(), self.to());
         match self {
             Self::Pull { pull, .. } => {
-                let (applied, denies) = (pull.applied.length, pull.denies.len());
+                let (applied, denies) = (pull.reached.applied.length, pull.denies.len());
                 format!("{from}→{to} pull after {applied}, {denies} denies")
             }
             Self::Pulled { grant, entries, .. } => {
@@ -103,7 +103,10 @@ impl Flight {
             Self::Push { entries, head, .. } => {
                 format!("{from}→{to} push of {} up to {}", entries.len(), head.position.length)
             }
-            Self::Applied { position, .. } => format!("{from}→{to} applied {}", position.length),
+            Self::Applied { reached, .. } => {
+                let Reached { applied, waiting } = reached;
+                format!("{from}→{to} applied {}, {} wait", applied.length, waiting.len())
+            }
             Self::Request { request, .. } => format!("{from}→{to} request {request}"),
             Self::Reply { request, reply, .. } => {
                 let says = match &**reply {

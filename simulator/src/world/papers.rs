@@ -209,12 +209,6 @@ impl World {
             })
             .filter(|id| node.disk.logged.get(id).is_some_and(|logged| logged.size <= covered))
             .filter(|id| !self.judge.told.contains_key(id))
-            // Of a pair that moves a key-end may still wait at the source, acknowledged or not:
-            // S1 bounds it, S2 does not.
-            .filter(|id| {
-                let ends = matches!(cast.paper(*id).says, Says::KeyEnds { .. });
-                !(ends && state.has_moved())
-            })
             .collect()
         };
         if told.is_empty() {

@@ -168,3 +168,30 @@ fn direct_denies_move_on_only_with_an_answer() {
     pulled(&mut puller, 3, at(100_001));
     assert_eq!(puller.denies_after(), Some(&key(7)));
 }
+
+#[test]
+fn a_home_is_told_only_what_witnesses_know() {
+    let reached = |length, waiting: &[u64]| Reached {
+        applied: position(length),
+        waiting: waiting.to_vec(),
+    };
+    let mut puller = Puller::new(channel());
+    assert_eq!((puller.told(), puller.untold()), (None, None));
+    puller.reached(reached(3, &[1]), 40);
+    puller.witnessed(39);
+    assert_eq!((puller.told(), puller.untold()), (None, Some(40)));
+    // The same again, with more in the log meanwhile, does not wait for that.
+    puller.reached(reached(3, &[1]), 55);
+    puller.witnessed(40);
+    assert_eq!((puller.told(), puller.untold()), (Some(&reached(3, &[1])), None));
+    puller.reached(reached(3, &[1]), 60);
+    assert_eq!(puller.untold(), None, "no news");
+    // What waited and acts now is news, too.
+    puller.reached(reached(3, &[]), 61);
+    assert_eq!(puller.told(), Some(&reached(3, &[1])));
+    puller.reached(reached(5, &[]), 70);
+    puller.witnessed(61);
+    assert_eq!(puller.told(), Some(&reached(3, &[1])));
+    puller.witnessed(90);
+    assert_eq!((puller.told(), puller.untold()), (Some(&reached(5, &[])), None));
+}

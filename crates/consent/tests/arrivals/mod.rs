@@ -10,7 +10,7 @@ use evidence::map;
 use trust::{Trust, testing::NOW};
 use wire::{
     Hash,
-    channel::{EntryKind, HeadStatement, PairExtract},
+    channel::{EntryKind, HeadStatement, PairExtract, Reached},
     consent::{Attested, Reopen, Scope},
 };
 
@@ -165,8 +165,8 @@ fn a_home_by_the_sources_word_lets_nobody_go_on_anothers() {
     let moving = world.moving(&forged, 1, 0, 1);
     let_go(&world, 1, &mut rogue, &moving);
     let brought = [checked(&world, 1, &rogue)];
-    let position = b.channel.head().position;
-    b.channel.acknowledge(&mut b.store, &position, now()).unwrap();
+    let reached = Reached { applied: b.channel.head().position, waiting: vec![] };
+    b.channel.acknowledge(&mut b.store, &reached, now()).unwrap();
     let refused = arrival(&world, 0, &b, &moving, &brought, world.trust());
     assert!(matches!(refused, Err(ArrivalFault::AtHome)), "{refused:?}");
     // Unless the source could do nothing with its begin: then it is the other that was first.

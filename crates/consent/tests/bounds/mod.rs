@@ -66,7 +66,7 @@ fn a_pull_stays_below_a_frame_and_goes_round_all_that_waits() {
     }
     let (mut after, mut carried) = (None, 0);
     for _ in 0..4 {
-        let pulled = fixture.source.pull(&fixture.source_store, Nonce([1; 16]), after.as_ref());
+        let pulled = fixture.pull(Nonce([1; 16]), after.as_ref());
         let (pull, looked_up_to) = pulled.unwrap();
         assert!(wire::cbor::to_vec(&pull).len() < limits::FRAME);
         carried += pull.denies.len();
@@ -92,7 +92,7 @@ fn denies_for_a_home_that_is_away_starve_those_for_others_never() {
     fixture.source_store.put_direct_deny(&ours, &DecisionId([1; 32]), &deny(1));
     let mut after: Option<DenyKey> = None;
     let pulls = (1..10).find(|_| {
-        let pulled = fixture.source.pull(&fixture.source_store, Nonce([1; 16]), after.as_ref());
+        let pulled = fixture.pull(Nonce([1; 16]), after.as_ref());
         let (pull, looked_up_to) = pulled.unwrap();
         after = looked_up_to;
         pull.denies == [deny(1)]
@@ -217,4 +217,24 @@ fn a_deny_by_a_key_never_begun_counts_whatever_the_clocks_say() {
     };
     admit(&deny).unwrap();
     assert!(matches!(admit(&permit), Err(AdmissionError::Chain(_))));
+}
+
+#[test]
+fn a_deny_of_a_key_of_the_pair_leaves_behind_a_chain_that_does_not_hold() {
+    let mut fixture = Fixture::new();
+    fixture.sync();
+    let phone = fixture.phone.clone();
+    let honest = fixture.signed_deny(&phone, Scope::EVERYTHING, 15);
+    let junk = vec![vec![0xff; limits::CERTIFICATE].into(); limits::CHAIN];
+    for (seed, chain, kept) in
+        [(16, honest.chain.clone(), honest.chain.len()), (17, junk, 0), (18, Vec::new(), 0)]
+    {
+        let deny = fixture.signed_deny(&phone, Scope::EVERYTHING, seed);
+        let deny = Attested { chain, ..deny };
+        let accepted = hand_in_at(&mut fixture, &deny, at(0)).unwrap();
+        let body: Attested = wire::cbor::from_slice(&accepted.entry.entry.body).unwrap();
+        assert_eq!((&body.object, body.chain.len()), (&deny.object, kept));
+    }
+    fixture.sync();
+    assert_eq!(fixture.source_store.pairs.values().next().unwrap().denies.len(), 3);
 }

@@ -4,7 +4,7 @@ use wire::{
     DecisionId, Hash, KeyHash, Pair,
     channel::{
         ChannelHead, ChannelId, ChannelRefusal, ChannelReply, ChannelRequest, Entry, EntryKind,
-        Grant, HeadStatement, PairExtract, Position, Pull, PullReply, Push,
+        Grant, HeadStatement, PairExtract, Position, Pull, PullReply, Push, Reached,
     },
     consent::{
         Authority, Collapse, Decision, DocumentKind, ExpressedBy, Items, KeyBegin, KeyEnd, Link,
@@ -295,6 +295,7 @@ fn channel_values() -> Vec<Example> {
 }
 
 fn channel_messages() -> Vec<Example> {
+    let reached = |waiting| Reached { applied: head().position, waiting };
     let push = |entries| {
         let push = Push { channel: channel(), entries, statement: bytes_of(&statement()) };
         ChannelRequest::Push(push)
@@ -302,11 +303,12 @@ fn channel_messages() -> Vec<Example> {
     let pull = Pull {
         channel: channel(),
         nonce: nonce(4),
-        applied: head().position,
+        reached: reached(vec![0, 7]),
         denies: vec![attested(&deny())],
         unreadable: vec![0, u64::MAX],
     };
-    let idle = Pull { denies: vec![], unreadable: vec![], ..pull.clone() };
+    let idle =
+        Pull { reached: reached(vec![]), denies: vec![], unreadable: vec![], ..pull.clone() };
     let pulled = |entries| {
         let (grant, statement) = (bytes_of(&grant()), bytes_of(&statement()));
         ChannelReply::Pulled(PullReply { grant, entries, statement })
@@ -317,7 +319,7 @@ fn channel_messages() -> Vec<Example> {
         plain("channel-request", "pull-full", &ChannelRequest::Pull(pull)),
         plain("channel-request", "pull-minimal", &ChannelRequest::Pull(idle)),
         plain("channel-request", "relay", &ChannelRequest::Relay(attested(&deny()))),
-        plain("channel-reply", "applied", &ChannelReply::Applied(head().position)),
+        plain("channel-reply", "applied", &ChannelReply::Applied(reached(vec![]))),
         plain("channel-reply", "pulled-full", &pulled(vec![entry()])),
         plain("channel-reply", "pulled-minimal", &pulled(vec![])),
         plain("channel-reply", "relayed", &ChannelReply::Relayed(attested(&effect()))),
