@@ -259,10 +259,7 @@ impl SourceStore for SourceChannelStore<'_, '_> {
     }
 
     fn drop_waiting(&mut self, home: &OrganisationId, seq: u64) {
-        self.tx.delete(
-            Column::SourceWaiting,
-            waiting_prefix(&self.channel.source, home).u64(seq),
-        );
+        self.tx.delete(Column::SourceWaiting, waiting_prefix(&self.channel.source, home).u64(seq));
     }
 
     fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested) {

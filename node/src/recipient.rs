@@ -93,12 +93,14 @@ pub struct Recipient {
     context: Arc<Context>,
     /// Consent requests on their way to the citizens' homes.
     asks: Arc<Courier<asking::AsksOwed>>,
+    follows_channels: bool,
 }
 
 impl Recipient {
-    pub fn new(context: Arc<Context>) -> Arc<Self> {
+    /// `follows_channels`: this node is a source, too, to which homes send what their citizens say there.
+    pub fn new(context: Arc<Context>, follows_channels: bool) -> Arc<Self> {
         let asks = asking::courier(&context);
-        Arc::new(Self { context, asks })
+        Arc::new(Self { context, asks, follows_channels })
     }
 
     /// Asks, and waits for the answer. Asked again with the same id, it goes on where it was: a

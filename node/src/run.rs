@@ -165,8 +165,9 @@ impl Node {
             let status_age_ms = config.source.status_age_s.saturating_mul(1000);
             Source::new(Arc::clone(&context), credentials, status_age_ms)
         });
-        let recipient =
-            config.has_role(Role::Recipient).then(|| Recipient::new(Arc::clone(&context)));
+        let recipient = config
+            .has_role(Role::Recipient)
+            .then(|| Recipient::new(Arc::clone(&context), config.has_role(Role::Source)));
 
         let mut network_config = NetworkConfig::new(*seed);
         network_config.listen = config.listen.clone();
@@ -270,7 +271,7 @@ impl Work {
             home.start()?;
         }
         if let Some(source) = &self.source {
-            source.start()?;
+            source.start(size)?;
         }
         if let Some(recipient) = &self.recipient {
             recipient.start()?;

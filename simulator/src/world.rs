@@ -35,7 +35,8 @@ pub struct World {
     /// What the witnesses last cosigned of each node's log: size and root.
     pub witnessed: BTreeMap<NodeId, (u64, Hash)>,
     pub judge: Shared<Judge>,
-    /// Whether a home that waits for its witnesses before it grants hears from them.
+    /// Whether a home that waits for its witnesses before it grants, and a source that does before it says
+    /// how far it is, hear from them.
     pub prompt_witness: bool,
     /// Most entries in one answer to a pull.
     pub batch: usize,

@@ -399,8 +399,7 @@ fn denies_that_the_home_will_not_take_hold_up_no_others() {
     }
     let keys: Vec<_> = fixture.source_store.direct_denies.keys().copied().collect();
     let carried = |after: Option<&DenyKey>| {
-        let (pull, last) =
-            fixture.pull(Nonce([1; 16]), after).unwrap();
+        let (pull, last) = fixture.pull(Nonce([1; 16]), after).unwrap();
         (pull.denies.len(), last)
     };
     let (count, last) = carried(None);

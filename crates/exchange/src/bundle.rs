@@ -14,10 +14,11 @@ use serde::{Deserialize, Serialize};
 use wire::{
     Bytes, CborError, Hash, cbor,
     channel::PairExtract,
+    consent::Attested,
     membership::{NodeIdentity, TrustFile},
 };
 
-pub use check::{BundleError, Check, Verdict, verify};
+pub use check::{BundleError, Check, Verdict, verify, verify_against};
 
 /// Largest bundle that is read, in bytes.
 pub const BUNDLE_LIMIT: usize = 32 * 1024 * 1024;
@@ -47,6 +48,43 @@ pub struct Bundle {
     pub channels: Vec<PairExtract>,
     /// The recipient's signed receipt, if it came.
     pub receipt: Option<Bytes>,
+}
+
+/// A deny and the signed word that it is in force: what its citizen keeps, to hold against a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfirmedDeny {
+    /// [`CONFIRMED_DENY`].
+    pub format: String,
+    /// A signed [`wire::consent::Decision`], with its chain.
+    pub deny: Attested,
+    /// A signed [`wire::notice::Effect`], with its chain.
+    pub receipt: Attested,
+}
+
+/// What the file of a [`ConfirmedDeny`] begins with.
+pub const CONFIRMED_DENY: &str = "mebuku/confirmed-deny/1";
+/// Largest such file that is read, in bytes.
+pub const CONFIRMED_DENY_LIMIT: usize = 256 * 1024;
+
+impl ConfirmedDeny {
+    pub fn new(deny: Attested, receipt: Attested) -> Self {
+        Self { format: CONFIRMED_DENY.to_owned(), deny, receipt }
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        cbor::to_vec(self)
+    }
+
+    /// Reads what [`Self::to_bytes`] writes. Nothing in it is checked.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, CborError> {
+        let confirmed: Self =
+            cbor::from_slice_limited(bytes, "confirmed deny", CONFIRMED_DENY_LIMIT)?;
+        if confirmed.format != CONFIRMED_DENY {
+            return Err(CborError::Shape("not a confirmed deny of this version".to_owned()));
+        }
+        Ok(confirmed)
+    }
 }
 
 impl Bundle {

@@ -10,6 +10,8 @@ mod world;
 mod bytes;
 #[path = "bundle/collusion.rs"]
 mod collusion;
+#[path = "bundle/confirmed.rs"]
+mod confirmed;
 #[path = "bundle/counter.rs"]
 mod counter;
 #[path = "bundle/honest.rs"]

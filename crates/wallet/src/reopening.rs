@@ -8,14 +8,18 @@ use wire::{DecisionId, consent::Reopen};
 use crate::{PermitDraft, RegisterView};
 
 impl RegisterView {
-    /// The denies that `reopen` names here; `None` if the register has no such deny, list or ended key.
+    /// The denies that `reopen` names here; `None` if the register has no such deny, list or ended key, or
+    /// a list of denies that it does not have all of: nobody reopens what they were not shown.
     pub fn denies_named_by(&self, reopen: &Reopen) -> Option<Vec<DecisionId>> {
         let pair = self.pair();
         match reopen {
             Reopen::Deny(id) => pair.knows_deny(id).then(|| vec![*id]),
             Reopen::Collapsed(digest) => {
                 let listed = pair.collapsed.get(digest)?;
-                Some(listed.iter().filter(|id| pair.knows_deny(id)).copied().collect())
+                listed
+                    .iter()
+                    .all(|id| pair.knows_deny(id))
+                    .then(|| listed.iter().copied().collect())
             }
             Reopen::Key(key) => {
                 pair.ended.get(key)?;
@@ -49,3 +53,6 @@ impl RegisterView {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,8 +114,10 @@ fn channel() {
         (ChannelReply::Refused(ChannelRefusal::Forked), r#"{"refused":"forked"}"#),
         (
             ChannelReply::Applied(Reached { applied, waiting: vec![5] }),
-            &*format!(r#"{{"applied":{{"applied":{{"length":2,"chain":"{}"}},"waiting":[5]}}}}"#,
-                hex("01")),
+            &*format!(
+                r#"{{"applied":{{"applied":{{"length":2,"chain":"{}"}},"waiting":[5]}}}}"#,
+                hex("01")
+            ),
         ),
     ]);
     spelled(&[

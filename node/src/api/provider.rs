@@ -549,7 +549,7 @@ impl From<ConsentAskError> for Problem {
     fn from(error: ConsentAskError) -> Self {
         match error {
             ConsentAskError::Fault(fault) => fault.into(),
-            ConsentAskError::NoHome => {
+            ConsentAskError::NoHome | ConsentAskError::NoChannels => {
                 Self::new(StatusCode::CONFLICT, "no-home", "The citizen cannot be asked")
                     .detail(error)
             }

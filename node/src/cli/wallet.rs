@@ -25,8 +25,8 @@ use wallet::{Home, Wallet, WalletError};
 use wire::{Nonce, ServiceName, Signed, Signer, Timestamp, Unsigned, membership::Role};
 
 pub use arguments::{
-    AnswerArgs, AnswerWord, DenyArgs, IdCommand, KeyCommand, MoveArgs, PermitArgs, PresentArgs,
-    RecordCommand, WalletArgs, WalletCommand,
+    AnswerArgs, AnswerWord, DenyArgs, DirectArgs, IdCommand, KeyCommand, MoveArgs, PermitArgs,
+    PresentArgs, RecordCommand, WalletArgs, WalletCommand,
 };
 use directory::{KeyName, WalletDirectory};
 use keys::WalletKeys;
@@ -105,9 +105,9 @@ async fn execute(
         WalletCommand::Service { service } => session.certify_service_key(&service).await,
         WalletCommand::Link { source, recipient } => session.fetch_link(&source, &recipient).await,
         WalletCommand::Permit(args) => session.permit(&args).await,
-        WalletCommand::Deny(args) => session.deny(&args.draft(), args.direct.as_deref()).await,
+        WalletCommand::Deny(args) => session.deny(&args.draft(), &args.direct).await,
         WalletCommand::Stop { source, direct } => {
-            session.deny(&wallet::DenyDraft::everything(source), direct.as_deref()).await
+            session.deny(&wallet::DenyDraft::everything(source), &direct).await
         }
         WalletCommand::Present(args) => session.present(&args).await,
         WalletCommand::Status { source } => session.status(&source).await,
@@ -119,7 +119,9 @@ async fn execute(
         WalletCommand::History { service } => session.history(&service).await,
         WalletCommand::Requests { service, all } => session.requests(&service, all).await,
         WalletCommand::Answer(args) => session.answer(&args).await,
-        WalletCommand::Effect { source, decision } => session.effect(&source, decision).await,
+        WalletCommand::Effect { source, decision, out } => {
+            session.effect(&source, decision, out.as_deref()).await
+        }
         WalletCommand::Move(args) => session.move_home(&args).await,
         WalletCommand::Show => session.show(),
         WalletCommand::Record(RecordCommand::Put { source, item, file, url }) => {

@@ -65,6 +65,8 @@ pub enum ConsentAskError {
     OtherRequest,
     #[error("no home of this citizen is known here: they have no key at the recipient yet")]
     NoHome,
+    #[error("this node has not the role source: no home tells it of its citizens, to ask them")]
+    NoChannels,
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -122,6 +124,9 @@ impl Recipient {
             return self.the_same(&known, &request).map(|state| (id, state));
         }
         asking::check(&request, now)?;
+        if !self.follows_channels {
+            return Err(ConsentAskError::NoChannels);
+        }
         let read = context.committer.read();
         let pair = source_pair(&*read, &request.recipient, &request.subject);
         let home = pair.map_err(Fault::from)?.home.ok_or(ConsentAskError::NoHome)?;

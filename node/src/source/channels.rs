@@ -123,16 +123,20 @@ impl Channels {
     }
 
     /// Starts pulling from every municipality on the trust list, for every service of this node.
-    pub fn start(self: &Arc<Self>) {
+    /// `log_size`: of this node's log so far. The homes are told what is applied once witnesses know that.
+    pub fn start(self: &Arc<Self>, log_size: u64) -> Result<(), Fault> {
         let trust = self.context.trust();
         for home in trust.municipalities() {
             for source in &self.context.services {
                 let id = ChannelId { home: home.organisation.clone(), source: source.clone() };
                 let channel = Channel::new(id.clone());
+                let reached = self.load_reached(&id)?;
+                channel.puller().reached(reached, log_size.saturating_sub(1));
                 self.lock().insert(id, Arc::clone(&channel));
                 tokio::spawn(Arc::clone(self).pull_for_ever(channel));
             }
         }
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ChannelId, Arc<Channel>>> {
@@ -243,9 +247,6 @@ impl Channels {
     async fn next_pull(&self, channel: &Channel, nonce: Nonce) -> Result<Pull, Fault> {
         let context = &self.context;
         if channel.puller().told().is_none() {
-            let leaf = context.covering(None)?;
-            let reached = self.load_reached(&channel.id)?;
-            channel.puller().reached(reached, leaf);
             self.settle(channel).await;
         } else if let Some(leaf) = channel.untold()
             && context.is_cosigned(leaf)
@@ -349,7 +350,8 @@ impl Channels {
                 let tx = store.tx;
                 let mut leaf = None;
                 if !outcome.is_empty() {
-                    leaf = Some(tx.log(&evidence_log::applied(&channel, state.applied(), now.wall)));
+                    leaf =
+                        Some(tx.log(&evidence_log::applied(&channel, state.applied(), now.wall)));
                     tx.hurry_checkpoint();
                 }
                 if statement.message().head == *state.applied() {

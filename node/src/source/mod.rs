@@ -95,8 +95,9 @@ impl Source {
         })
     }
 
-    pub fn start(self: &Arc<Self>) -> Result<(), Fault> {
-        self.channels.start();
+    /// `log_size`: of this node's log before it started.
+    pub fn start(self: &Arc<Self>, log_size: u64) -> Result<(), Fault> {
+        self.channels.start(log_size)?;
         tokio::spawn(Arc::clone(self).tell_refusals());
         notices::resume(&self.notices, &self.context)
     }

@@ -125,6 +125,9 @@ impl World {
     ) {
         match self.apply(cast, source, channel, entries, head, &[]) {
             Some(_) => {
+                if self.prompt_witness {
+                    self.cosign(cast, source);
+                }
                 let known = self.cosigned(source);
                 let told = self.nodes[source].update(|node| settle(cast, node, channel, known));
                 if let Some(reached) = told {

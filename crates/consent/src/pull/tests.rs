@@ -171,10 +171,8 @@ fn direct_denies_move_on_only_with_an_answer() {
 
 #[test]
 fn a_home_is_told_only_what_witnesses_know() {
-    let reached = |length, waiting: &[u64]| Reached {
-        applied: position(length),
-        waiting: waiting.to_vec(),
-    };
+    let reached =
+        |length, waiting: &[u64]| Reached { applied: position(length), waiting: waiting.to_vec() };
     let mut puller = Puller::new(channel());
     assert_eq!((puller.told(), puller.untold()), (None, None));
     puller.reached(reached(3, &[1]), 40);

@@ -2,7 +2,8 @@
 //! and the state is the same.
 
 use consent::{
-    AdmissionError, AdmittedKeyBegin, AdmittedKeyEnd, AdmittedMove, ChannelStore, PairState, Refused,
+    AdmissionError, AdmittedKeyBegin, AdmittedKeyEnd, AdmittedMove, ChannelStore, PairState,
+    Refused,
     admission::ReadDecision,
     home::{Accepted, HomeChannel, HomeError, adopt},
     memory::MemoryStore,
@@ -387,8 +388,7 @@ impl Source {
     fn sync(&mut self, world: &World, city: usize, home: &mut Home) -> Vec<AppliedEntry> {
         let position = self.channels[city].applied().position;
         let batch = home.channel.batch_after(&home.store, &position).unwrap();
-        let statement =
-            HeadStatement { channel: world.channel(city), head: batch.head, time: NOW };
+        let statement = HeadStatement { channel: world.channel(city), head: batch.head, time: NOW };
         let store = &mut self.stores[city];
         let applied =
             self.channels[city].apply(store, &batch.entries, &statement, world.trust(), now());
@@ -413,8 +413,7 @@ fn what_waits_at_the_source_is_not_acknowledged_until_it_acts() {
     let (mut a, mut b) = (Home::new(&world, 0), Home::new(&world, 1));
     let trust = world.trust();
     let begin = world.begin(&world.officer(0), &own);
-    let begin =
-        AdmittedKeyBegin::admit(&begin, &world.channel(0), &a.pair(), trust, NOW).unwrap();
+    let begin = AdmittedKeyBegin::admit(&begin, &world.channel(0), &a.pair(), trust, NOW).unwrap();
     a.channel.accept_key_begin(&mut a.store, &begin, &RUN, now()).unwrap();
     let mut source = Source::new(&world);
     source.sync(&world, 0, &mut a);
@@ -423,7 +422,8 @@ fn what_waits_at_the_source_is_not_acknowledged_until_it_acts() {
     let end = AdmittedMove::admit_end(&moving, &world.channel(0), &a.pair(), trust, NOW).unwrap();
     a.channel.accept_move_end(&mut a.store, &end, &RUN, now()).unwrap();
     let brought = adopt(&world.channel(0), b.pair(), &a.entries(), trust, NOW);
-    let begin = AdmittedMove::admit_begin(&moving, &world.channel(1), &brought, trust, NOW).unwrap();
+    let begin =
+        AdmittedMove::admit_begin(&moving, &world.channel(1), &brought, trust, NOW).unwrap();
     b.channel.accept_move_begin(&mut b.store, &begin, brought, &RUN, now()).unwrap();
     let key_end = world.end(&world.officer(1), &own, &[]);
     let key_end =

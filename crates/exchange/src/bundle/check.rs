@@ -1,6 +1,7 @@
 //! Checking a bundle, step by step, each step by name.
 
 mod channels;
+mod confirmed;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +15,7 @@ use wire::{
     membership::{NodeIdentity, Role, Root, TrustFile, TrustList, TrustTimestamp},
 };
 
-use super::{Bundle, FORMAT};
+use super::{Bundle, ConfirmedDeny, FORMAT};
 use crate::{
     credential::{CLOCK_SKEW_MS, CheckedPresentation, Expected, Terms, check_presentation},
     request::{Authentic, Received},
@@ -58,6 +59,16 @@ fn ensure(check: &'static str, holds: bool, reason: &str) -> Result<(), BundleEr
 /// Checks a bundle under the genesis root with this hash. Pure: the same bundle and root give the
 /// same verdict anywhere, at any time.
 pub fn verify(bytes: &[u8], root: &NetworkId) -> Result<Verdict, BundleError> {
+    verify_against(bytes, root, &[])
+}
+
+/// The same against denies that the citizen got a receipt for: a source that did not show one of them, or
+/// went by an older head than it had told, is caught by its own word or that of the home.
+pub fn verify_against(
+    bytes: &[u8],
+    root: &NetworkId,
+    confirmed: &[ConfirmedDeny],
+) -> Result<Verdict, BundleError> {
     let bundle = Bundle::from_bytes(bytes).map_err(failed("file"))?;
     ensure("file", bundle.format == FORMAT, "not an evidence bundle of this version")?;
     let mut checks = vec![Check { name: "file", detail: format!("{} bytes", bytes.len()) }];
@@ -98,6 +109,7 @@ pub fn verify(bytes: &[u8], root: &NetworkId) -> Result<Verdict, BundleError> {
     check_channel("channel head", &release.channel, &release, &home)?;
     let heads = channels::check_heads(&bundle.channels, &release, &trust, at)?;
     passed("channel head", channels::describe(&heads, &release));
+    let homes: Vec<_> = heads.iter().map(|head| head.statement().channel.home.clone()).collect();
     let pair = channels::replay(heads, &bundle.channels, &release, &trust, at)?;
     let entries: usize = bundle.channels.iter().map(|channel| channel.entries.len()).sum();
     passed("decisions", format!("all {entries} entries of the pair"));
@@ -114,6 +126,19 @@ pub fn verify(bytes: &[u8], root: &NetworkId) -> Result<Verdict, BundleError> {
     };
     check_consent(&pair, &release, asked, at)?;
     passed("consent", format!("permitted by {}", names(&release.permits)));
+    for deny in confirmed {
+        let says = match confirmed::check(deny, &pair, &homes, &release, &trust, at)? {
+            Ok(confirmed::Standing { pair, says }) => {
+                check_consent(&pair, &release, asked, at).map_err(|error| BundleError {
+                    check: confirmed::CHECK,
+                    reason: format!("{says}; with it: {}", error.reason),
+                })?;
+                format!("{says}; the release heeds it")
+            }
+            Err(beside) => beside,
+        };
+        passed(confirmed::CHECK, says);
+    }
 
     let presentation = check_released(&bundle, &release, asked, &trust, at)?;
     let terms = |id| pair.permits.get(id).map(|standing| Terms::of(&standing.permit));
@@ -130,7 +155,7 @@ pub fn verify(bytes: &[u8], root: &NetworkId) -> Result<Verdict, BundleError> {
     let not_checked = vec![
         "how often a counted permit had been used before",
         "denies that reached the source outside of the channels of the pair's homes, or by a former \
-         home after it let go",
+         home after it let go, but for those handed in with their receipt",
         "witness cosignatures and a timestamp token: this bundle carries none",
         "revocation status of the certificates, other than the denylist",
     ];

@@ -298,9 +298,14 @@ impl World {
     }
 
     pub fn deny(&mut self, recipient: &ServiceName) -> DecisionId {
-        let citizen = self.phone.clone();
-        let deny = self.decision(&citizen, recipient, Verdict::Deny);
+        let deny = self.signed_deny(recipient);
         self.hand_in(&deny)
+    }
+
+    /// Signed, and not handed in.
+    pub fn signed_deny(&mut self, recipient: &ServiceName) -> Attested {
+        let citizen = self.phone.clone();
+        self.decision(&citizen, recipient, Verdict::Deny)
     }
 
     pub fn neighbours_deny(&mut self) {
@@ -309,7 +314,7 @@ impl World {
         self.hand_in(&deny);
     }
 
-    fn hand_in(&mut self, submission: &Attested) -> DecisionId {
+    pub fn hand_in(&mut self, submission: &Attested) -> DecisionId {
         let read = ReadDecision::read(submission, &self.network.id).unwrap();
         let state = self.home_store.pair(&read.claimed_pair().subject).unwrap();
         let admitted = read.admit(&state, &self.network.trust, self.clock).unwrap();

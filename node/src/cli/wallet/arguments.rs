@@ -63,9 +63,8 @@ pub enum WalletCommand {
     /// One deny that covers everything at a source.
     Stop {
         source: ServiceName,
-        /// Hand it straight to the source's node at this URL, or to any municipality's.
-        #[arg(long)]
-        direct: Option<String>,
+        #[command(flatten)]
+        direct: DirectArgs,
     },
     /// At the counter, without your home: allow the one request that a recipient shows.
     Present(PresentArgs),
@@ -89,7 +88,13 @@ pub enum WalletCommand {
     /// Answer a recipient's request; agreeing signs the permit that it asks for.
     Answer(AnswerArgs),
     /// Get the receipt that a decision is in force (発効証明), and keep it.
-    Effect { source: ServiceName, decision: DecisionId },
+    Effect {
+        source: ServiceName,
+        decision: DecisionId,
+        /// Write deny and receipt to this file, for `mebuku verify --deny`.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
     /// Take your registers to the municipality whose node answers at a URL: you have moved there.
     Move(MoveArgs),
     /// Show what this wallet holds.
@@ -173,10 +178,19 @@ pub struct DenyArgs {
     /// Without it: every purpose.
     #[arg(long)]
     pub purpose: Option<Purpose>,
+    #[command(flatten)]
+    pub direct: DirectArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DirectArgs {
     /// Hand it to the node at this URL: the source's, or any municipality's, which relays it. It holds
     /// as soon as the source has it, even if your home is down.
     #[arg(long)]
     pub direct: Option<String>,
+    /// Write the deny and the source's receipt to this file, for `mebuku verify --deny`.
+    #[arg(long, value_name = "FILE", requires = "direct")]
+    pub out: Option<PathBuf>,
 }
 
 impl DenyArgs {

@@ -1,6 +1,7 @@
 //! What the citizen allows and refuses, and the register of it.
 
 use anyhow::bail;
+use exchange::bundle::ConfirmedDeny;
 use serde_json::{Value, json};
 use wallet::{NoticeText, PermitDraft, RegisterView};
 use wire::{
@@ -10,8 +11,8 @@ use wire::{
 };
 
 use super::{
-    PermitArgs, Report, Session,
-    directory::Last,
+    DirectArgs, PermitArgs, Report, Session,
+    directory::{Last, write_private},
     hint, json as programs,
     reopening::{InTheWay, in_the_way},
     words,
@@ -93,8 +94,9 @@ impl Session<'_> {
     pub(super) async fn deny(
         &mut self,
         draft: &wallet::DenyDraft,
-        direct: Option<&str>,
+        args: &DirectArgs,
     ) -> anyhow::Result<Report> {
+        let direct = args.direct.as_deref();
         // A key that another began since says on whose behalf it denies. Saying no does not hang on it.
         let begun = self.wallet.service(&draft.source).map_err(hint)?.begun;
         if direct.is_none() && !begun {
@@ -120,6 +122,16 @@ impl Session<'_> {
         let deny = self.wallet.attest_with_service_key(&draft.source, &signed)?;
         let reply = client.deny(&deny).await?;
         self.wallet.check_decision_reply(&signed, &reply)?;
+        let mut written = String::new();
+        match (&args.out, &reply.effect) {
+            (Some(out), Some(receipt)) => {
+                write_private(out, &ConfirmedDeny::new(deny, receipt.clone()).to_bytes())?;
+            }
+            (Some(out), None) => {
+                written = format!("{}: not written, no receipt yet\n", out.display());
+            }
+            (None, _) => {}
+        }
         let (text, effect) = match (&reply.effect, reply.seq) {
             (Some(receipt), _) => self.keep_direct_effect(&draft.source, &id, receipt)?,
             (None, None) => (words::DURABLE_AT_SOURCE.to_owned(), Value::Null),
@@ -129,7 +141,7 @@ impl Session<'_> {
             (None, Some(_)) => (words::KEPT_FOR_LATER.to_owned(), Value::Null),
         };
         Ok(Report {
-            text: format!("denied {says}\ndeny {id}: {text}\n"),
+            text: format!("denied {says}\ndeny {id}: {text}\n{written}"),
             json: json!({
                 "decision": id, "direct": true, "effect": effect, "seq": reply.seq,
                 "status": reply.status,

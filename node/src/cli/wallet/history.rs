@@ -1,16 +1,19 @@
 //! `wallet history` and `wallet effect`: who looked at what, and since when a decision is in force.
 
-use std::fmt::Write;
+use std::{fmt::Write, path::Path};
 
+use anyhow::bail;
+use exchange::bundle::ConfirmedDeny;
 use serde_json::{Value, json};
 use wallet::HistoryView;
 use wire::{
-    DecisionId, ServiceName, Timestamp,
+    DecisionId, ServiceName, Timestamp, cbor,
+    channel::EntryKind,
     consent::Attested,
     notice::{Effect, EffectHow, Notice, NoticeOutcome},
 };
 
-use super::{Report, Session, hint, words};
+use super::{Report, Session, directory::write_private, hint, words};
 
 impl Session<'_> {
     pub(super) async fn history(&mut self, source: &ServiceName) -> anyhow::Result<Report> {
@@ -52,6 +55,7 @@ impl Session<'_> {
         &mut self,
         source: &ServiceName,
         decision: DecisionId,
+        out: Option<&Path>,
     ) -> anyhow::Result<Report> {
         let (nonce, now) = (self.nonce(), self.now());
         let query = self.wallet.effect_query(source, decision, nonce, now).map_err(hint)?;
@@ -62,10 +66,31 @@ impl Session<'_> {
         let now = self.now();
         let effect = self.wallet.accept_effect(source, &decision, &receipt, &trust, now)?;
         self.save()?;
+        if let Some(out) = out {
+            let deny = self.deny_of(source, &decision).await?;
+            write_private(out, &ConfirmedDeny::new(deny, receipt).to_bytes())?;
+        }
         Ok(Report {
             text: format!("{decision}: {}\n", effect_words(&effect)),
             json: serde_json::to_value(&effect)?,
         })
+    }
+
+    /// The citizen's deny as the register holds it.
+    async fn deny_of(
+        &mut self,
+        source: &ServiceName,
+        decision: &DecisionId,
+    ) -> anyhow::Result<Attested> {
+        let (register, _) = self.whole_register(source).await?;
+        let listed = register.entries.iter().find(|row| row.decision == Some(*decision));
+        match listed {
+            Some(row) if row.entry.kind == EntryKind::DENY => {
+                Ok(cbor::from_slice(&row.entry.body)?)
+            }
+            Some(_) => bail!("{decision} is no deny: nothing is written"),
+            None => bail!("the register at {source} does not show {decision}: nothing is written"),
+        }
     }
 
     /// The receipt of whichever of the pair's homes has the decision in its channel.
