@@ -12,8 +12,8 @@ use crate::{
 mod apart;
 
 pub use apart::{
-    at_the_counter, collapse, moved_leases, moving, moving_under_faults, recipient,
-    recipient_copies,
+    at_the_counter, collapse, lost_while_moving, moved_leases, moving, moving_under_faults,
+    recipient, recipient_copies,
 };
 
 pub struct Scenario {
@@ -281,6 +281,21 @@ pub fn old_copies() -> Scenario {
     }
 }
 
+/// A source tells a home how far it is, and is put back to before that; its witnesses lag.
+pub fn told_too_soon() -> Scenario {
+    let mut author = Author::new();
+    let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Unlimited)];
+    let deny = author.deny(0, HEALTH);
+    let bounds = Bounds { ticks: 0, pulls: 3, pushes: 1, asks: 0, faults: 1, flights: 1, ..BOUNDS };
+    Scenario {
+        before,
+        papers: at_home(&[deny]),
+        cosigned_at_once: false,
+        copies: vec![1],
+        ..author.scenario("told too soon", bounds)
+    }
+}
+
 /// An entry that nobody can read, and answers that carry one entry at a time.
 pub fn piece_by_piece() -> Scenario {
     let mut author = Author::new();
@@ -299,7 +314,7 @@ pub fn piece_by_piece() -> Scenario {
 }
 
 /// All of them.
-pub const ALL: [fn() -> Scenario; 18] = [
+pub const ALL: [fn() -> Scenario; 20] = [
     everybody,
     deny_and_reopen,
     one_use,
@@ -310,12 +325,14 @@ pub const ALL: [fn() -> Scenario; 18] = [
     one_lease,
     two_settings,
     old_copies,
+    told_too_soon,
     piece_by_piece,
     recipient,
     recipient_copies,
     moving,
     moving_under_faults,
     moved_leases,
+    lost_while_moving,
     collapse,
     at_the_counter,
 ];

@@ -208,10 +208,8 @@ fn without_its_witnesses_a_deny_is_durable_and_bites_and_is_accepted_later() {
         })
         .await;
         // The source's word waits for its own witnesses.
-        until("the source's word", async || {
-            matches!(told().await, Some(InForce::Acknowledged(_)))
-        })
-        .await;
+        until("the source's word", async || matches!(told().await, Some(InForce::Acknowledged(_))))
+            .await;
 
         // Everybody at once: the witness role needs nobody.
         for key in &all {

@@ -94,6 +94,24 @@ pub fn moved_leases() -> Scenario {
     }
 }
 
+/// A phone is lost in the middle of a move: its key ends at the new home, and the source may hear of that
+/// before it hears that the old one let go.
+pub fn lost_while_moving() -> Scenario {
+    let mut author = Author::with_homes(2);
+    let before =
+        vec![author.begin(0), author.begin(1), author.permit(1, &[], PlainUses::Unlimited)];
+    let moves = author.write(0, Says::Moves { from: HOME, to: NEW, epoch: 1 });
+    let lost = author.end(0, 1);
+    let request = author.request();
+    let bounds = Bounds { ticks: 0, pulls: 3, pushes: 1, asks: 1, faults: 0, flights: 1, ..BOUNDS };
+    Scenario {
+        before,
+        papers: vec![(HOME, moves), (NEW, moves), (NEW, lost)],
+        requests: vec![request],
+        ..author.scenario("a phone lost while moving", bounds)
+    }
+}
+
 /// More denies than the cap: the home collapses them, a permit names the list, later denies are not in
 /// it, one comes late and another way.
 pub fn collapse() -> Scenario {

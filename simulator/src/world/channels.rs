@@ -10,7 +10,7 @@ use wire::{
 
 use super::{Flight, NodeId, World, papers::HandInError};
 use crate::{
-    cast::{Cast, PairId, PaperId},
+    cast::{Cast, PairId, PaperId, Says},
     node::{AtSource, Disk, Node, Pulling, home_channel, source_channel},
     shared::Shared,
 };
@@ -297,9 +297,14 @@ impl World {
                 });
                 if let Ok((position, 1..)) = &outcome {
                     disk.append(&("applied", channel, position.length));
-                    // What waits for the home before it to let go has not been heard yet.
+                    // What waits for the home before it to let go has not been heard yet. A deny is: it
+                    // may not wait.
                     let waits = waiting(cast, disk, &pairs);
-                    for paper in papers().chain(waited).filter(|paper| !waits.contains(paper)) {
+                    let heard = |paper: &PaperId| {
+                        matches!(cast.paper(*paper).says, Says::Deny { .. })
+                            || !waits.contains(paper)
+                    };
+                    for paper in papers().chain(waited).filter(heard) {
                         disk.heard.entry(cast.paper(paper).pair).or_default().insert(paper);
                     }
                 }
