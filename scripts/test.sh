@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Runs the tests: scripts/test.sh [--long]
 #
-# Without an argument: every test of the workspace. With --long also the long versions of the tests
-# that have one (MEBUKU_LONG=1), formatting, clippy, and licences, bans and sources of everything in
-# the tree. All steps run even if one fails; the summary at the end names them.
+# Without an argument: every test of the workspace, the model and 1,000 simulated hours. With --long also
+# the long versions of the tests that have one (MEBUKU_LONG=1), formatting, clippy, the mutants, faults and
+# latency on real processes, and licences, bans and sources of everything in the tree. All steps run even
+# if one fails; the summary at the end names them.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
@@ -13,7 +14,7 @@ case "${1:-}" in
   '') ;;
   --long) long=yes ;;
   -h | --help)
-    sed -n '2,6s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit 0
     ;;
   *)
@@ -61,17 +62,20 @@ check_tree() {
 if [ "$long" = yes ]; then
   export MEBUKU_LONG=1
   step 'formatting' cargo fmt --all --check
-  # Its denied lints fail; what it only warns of is to be read.
-  step 'clippy' cargo clippy --workspace --all-targets
+  step 'clippy' cargo clippy --workspace --all-targets -- -D warnings
 fi
 step 'tests' cargo test --workspace
 if [ "$long" = yes ]; then
-  # The node first: the run starts the binary beside it.
   step 'mutants' cargo test -p simulator --features mutants --test mutants
-  step 'node for faults' cargo build -p node -p testnet
-  step 'model' cargo run -p testnet -- model
-  step 'simulated days' cargo run -p testnet -- sim --seed 1 --nodes 6 --hours 1000
-  step 'faults' cargo run -p testnet -- faults --kills 200
+fi
+# As it was just built for the tests: a package by itself would be built anew, with fewer features of its
+# dependencies. `faults` starts the node beside it.
+testnet=$CARGO_TARGET_DIR/debug/testnet
+step 'model' "$testnet" model
+step 'simulated days' "$testnet" sim --seed 1 --nodes 6 --hours 1000
+if [ "$long" = yes ]; then
+  step 'faults' "$testnet" faults --kills 200
+  step 'latency' "$testnet" latency
   step 'licences, bans, sources' check_tree
 fi
 

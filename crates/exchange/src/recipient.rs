@@ -66,7 +66,7 @@ pub enum Next {
     /// Sign this one, [`OwnRequest::begin`].
     Sign(Box<Request>),
     /// Send these very bytes, for the first time or again.
-    Send(Signed<Request>),
+    Send(Box<Signed<Request>>),
     /// It has its answer.
     Ended,
 }
@@ -153,7 +153,11 @@ impl OwnRequest {
         if !ask.is_asked_by(signed.unverified()) {
             return Err(OwnRequestError::OtherRequest);
         }
-        Ok(if stored.answer == Answer::Pending { Next::Send(signed) } else { Next::Ended })
+        Ok(if stored.answer == Answer::Pending {
+            Next::Send(Box::new(signed))
+        } else {
+            Next::Ended
+        })
     }
 
     /// Keeps a request for a citizen at the counter to sign a permit for. The same question again
@@ -191,7 +195,11 @@ impl OwnRequest {
         if signed.unverified().present_consent.as_ref() != Some(present) {
             return Err(OwnRequestError::NotPrepared);
         }
-        Ok(if stored.answer == Answer::Pending { Next::Send(signed) } else { Next::Ended })
+        Ok(if stored.answer == Answer::Pending {
+            Next::Send(Box::new(signed))
+        } else {
+            Next::Ended
+        })
     }
 
     /// Takes a request that was signed under this id, in the place of the prepared one or of none. It

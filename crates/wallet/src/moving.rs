@@ -18,7 +18,7 @@ use crate::{
 /// What moving one pair takes next.
 pub enum MoveStep {
     /// For the key at the service to sign, then [`Wallet::keep_move`].
-    Sign(Unsigned<Move>),
+    Sign(Box<Unsigned<Move>>),
     /// It was signed before, by this wallet or another of the person's phones.
     Signed(Attested),
     /// No key of the pair ever began: there is no register to move.
@@ -68,7 +68,7 @@ impl Wallet {
             epoch,
             time: at,
         };
-        Ok(MoveStep::Sign(Unsigned::new(moving, self.network(), &own.key)))
+        Ok(MoveStep::Sign(Box::new(Unsigned::new(moving, self.network(), &own.key))))
     }
 
     /// Keeps a signed move, to be stored before it is handed in anywhere. Gives what to hand in.

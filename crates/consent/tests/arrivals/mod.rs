@@ -99,7 +99,7 @@ fn there_and_back_again() {
     let there = world.moving(&own, 0, 1, 1);
     let_go(&world, 0, &mut a, &there);
     let brought = checked(&world, 0, &a);
-    assert!(!arrive(&world, 1, &mut b, &there, &[brought.clone()]).known);
+    assert!(!arrive(&world, 1, &mut b, &there, std::slice::from_ref(&brought)).known);
     assert_eq!(b.pair(), source(&world, &[(0, &a), (1, &b)]));
     // The same again is the same, and nothing to be written.
     let again = arrival(&world, 1, &b, &there, &[brought], world.trust()).unwrap();

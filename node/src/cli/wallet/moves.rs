@@ -151,7 +151,7 @@ impl Session<'_> {
                 moving
             }
             MoveStep::Sign(unsigned) => {
-                let signed = self.sign(service, unsigned)?;
+                let signed = self.sign(service, *unsigned)?;
                 self.wallet.keep_move(service, to, &signed)?
             }
         };

@@ -51,9 +51,10 @@ async fn a_deny_does_not_wait_behind_what_others_queued() {
     for job in queued {
         job.await.unwrap().unwrap().unwrap();
     }
-    let order = order.lock().unwrap();
-    assert_eq!((order[0], order.len()), (usize::MAX, QUEUE + 1));
-    drop(order);
+    {
+        let order = order.lock().unwrap();
+        assert_eq!((order[0], order.len()), (usize::MAX, QUEUE + 1));
+    }
     // Both queues are closed together, and what waits in either is done.
     committer.close().await;
     let late = committer.submit_at(Turn::First, note(0)).await;
