@@ -3,7 +3,7 @@
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::post,
@@ -12,7 +12,7 @@ use identity::jpki::{BirthDate, Era};
 use serde::{Deserialize, Serialize};
 use wire::{
     Bytes, DecisionId, KeyHash, OrganisationId, ServiceId, ServiceName, Timestamp, cbor,
-    citizen::InForce,
+    citizen::{InForce, MoveReply, MoveSubmission},
     consent::{DocumentKind, ExpressedBy},
     ids::Pair,
 };
@@ -34,6 +34,12 @@ pub(super) fn routes() -> Router<Provider> {
         .route("/v1/desk/key-end", post(key_end))
         .route("/v1/desk/keys", post(keys))
         .route("/v1/desk/move", post(certify_move))
+        .merge(
+            // A register, in hexadecimal.
+            Router::new()
+                .route("/v1/desk/hand-in", post(hand_in_move))
+                .layer(DefaultBodyLimit::max(2 * wire::limits::MOVE_SUBMISSION + 1024)),
+        )
 }
 
 fn home(provider: &Provider) -> Result<&Home, Problem> {
@@ -213,9 +219,45 @@ async fn certify_move(
     let pair = Pair { source: body.source, subject: body.subject };
     let (operator, homes) = (operator(&body.operator)?, (body.from, body.to));
     let certified = home.certify_move(operator, pair, homes, body.epoch).await?;
-    // Attested(Move), as a wallet hands it in.
-    let json = serde_json::json!({ "move": Bytes(cbor::to_vec(&certified)) });
+    // As a wallet hands it in; what the home that is left holds is still to come.
+    let submission = MoveSubmission { moving: certified, history: vec![] };
+    let json = serde_json::json!({ "move": Bytes(cbor::to_vec(&submission)) });
     Ok(Json(json).into_response())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HandInBody {
+    operator: String,
+    /// `MoveSubmission`: CBOR in hexadecimal.
+    #[serde(rename = "move")]
+    submission: Bytes,
+}
+
+#[derive(Debug, Serialize)]
+struct HandedInView {
+    seq: u64,
+    status: InForce,
+    /// The home before, if this one has to wait for it to let go.
+    waits_for: Option<OrganisationId>,
+    /// At the home that is left: for the new one, with all that the channels hold of the pair.
+    #[serde(rename = "move")]
+    submission: Option<Bytes>,
+}
+
+async fn hand_in_move(
+    State(provider): State<Provider>,
+    Body(body): Body,
+) -> Result<Json<HandedInView>, Problem> {
+    let home = home(&provider)?;
+    let body: HandInBody = serde_json::from_slice(&body).map_err(Problem::malformed)?;
+    let submission =
+        cbor::from_slice_limited(&body.submission, "move", wire::limits::MOVE_SUBMISSION);
+    let submission = submission.map_err(Problem::malformed)?;
+    let (reply, onward) = home.hand_in_certified(operator(&body.operator)?, submission).await?;
+    let MoveReply { seq, status, waits_for } = reply;
+    let submission = onward.map(|onward| Bytes(cbor::to_vec(&onward)));
+    Ok(Json(HandedInView { seq, status, waits_for, submission }))
 }
 
 impl From<DeskError> for Problem {

@@ -56,7 +56,7 @@ enum DeskCommand {
         #[command(flatten)]
         pair: PairArgs,
     },
-    /// Certify that a citizen moved: writes what the wallet or the citizen hands in
+    /// Certify that a citizen moved: writes what `hand-in` takes, first at the home that is left
     Move {
         #[command(flatten)]
         pair: PairArgs,
@@ -72,6 +72,14 @@ enum DeskCommand {
         /// Where to write it
         #[arg(long)]
         out: PathBuf,
+    },
+    /// Hand in a certified move: the home that is left lets go and writes what the new one takes over
+    HandIn {
+        /// What `move` wrote, or `hand-in` at the home that was left
+        file: PathBuf,
+        /// At the home that is left: where to write what the new one needs
+        #[arg(long)]
+        out: Option<PathBuf>,
     },
 }
 
@@ -185,6 +193,26 @@ pub async fn run(args: DeskArgs) -> anyhow::Result<()> {
             let answer = call(&client, "move", &body).await?;
             write(&out, &answer["move"])?;
             println!("wrote the certified move to {}", out.display());
+        }
+        DeskCommand::HandIn { file, out } => {
+            let bytes = std::fs::read(&file).with_context(|| format!("{}", file.display()))?;
+            body["move"] = json!(Bytes(bytes));
+            let mut answer = call(&client, "hand-in", &body).await?;
+            let onward = answer["move"].take();
+            show(&answer)?;
+            match (onward.is_null(), out) {
+                (true, None) => {}
+                (true, Some(out)) => {
+                    println!("{} is not written: this home takes over", out.display());
+                }
+                (false, Some(out)) => {
+                    write(&out, &onward)?;
+                    println!("wrote what the new home needs to {}", out.display());
+                }
+                (false, None) => {
+                    bail!("let go; once more with --out FILE to write what the new home needs")
+                }
+            }
         }
     }
     Ok(())

@@ -6,8 +6,8 @@ use identity::jpki::BirthDate;
 use serde::Serialize;
 use trust::{CertificateKind, LeafSubject};
 use wire::{
-    Bytes, DecisionId, KeyHash, MessageType, Nonce, OrganisationId, ServiceId, Timestamp,
-    citizen::{Challenge, DecisionReply},
+    Bytes, DecisionId, KeyHash, MessageType, Nonce, OrganisationId, ServiceId, Signed, Timestamp,
+    citizen::{Challenge, DecisionReply, MoveReply, MoveSubmission},
     consent::{
         Attested, Authority, DocumentKind, ExpressedBy, KeyBegin, KeyEnd, Move, authority_digest,
     },
@@ -254,8 +254,8 @@ impl Home {
         Ok(keys.collect())
     }
 
-    /// Certifies a move of a citizen who has no phone left to sign it: one of the two homes does. The
-    /// wallet or the citizen hands it in.
+    /// Certifies a move of a citizen who has no phone left to sign it: one of the two homes does. It is
+    /// handed in at the home that is left and at the new one ([`Self::hand_in_certified`]).
     pub async fn certify_move(
         &self,
         operator: Operator,
@@ -281,6 +281,33 @@ impl Home {
         let (id, now) = (Some(signed.id()), self.context.now().wall);
         self.context.log(evidence_log::operator_action(name, "move-certified", id, now)).await?;
         Ok(self.context.attested(&signed))
+    }
+
+    /// Takes a certified move here, as a wallet would hand it in. The home that is left gives what the new
+    /// one needs: the move, with all that the channels of the pair's homes hold of it, this one's end in it.
+    pub async fn hand_in_certified(
+        &self,
+        operator: Operator,
+        submission: MoveSubmission,
+    ) -> Result<(MoveReply, Option<MoveSubmission>), DeskError> {
+        let trust = self.context.live_trust()?;
+        let signed = Signed::<Move>::decode(&submission.moving.object, trust.network())
+            .map_err(consent::AdmissionError::from)
+            .map_err(SubmissionError::from)?;
+        let Move { pair, from, .. } = signed.unverified().clone();
+        let moving = submission.moving.clone();
+        // First: nothing happens here that stands under nobody's name.
+        let Operator(name) = &operator;
+        let (id, now) = (Some(signed.id()), self.context.now().wall);
+        self.context.log(evidence_log::operator_action(name, "move-handed-in", id, now)).await?;
+        let reply = self.move_pair(submission).await?;
+        if from != self.context.organisation {
+            return Ok((reply, None));
+        }
+        let register = self.shown(&self.channel(&pair), &pair.subject).await?;
+        let own = register.extract();
+        let history = register.brought.into_iter().chain([own]).collect();
+        Ok((reply, Some(MoveSubmission { moving, history })))
     }
 
     /// How often a pair has moved, where this home can tell: as the home that it leaves.

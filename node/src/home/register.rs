@@ -341,9 +341,16 @@ impl Home {
     pub async fn register(&self, query: Attested) -> Result<PairRegister, SubmissionError> {
         let trust = self.context.live_trust()?;
         let query: WalletQuery = self.query(&trust, &query, Access::Register)?.message;
-        let subject = query.pair.subject;
-        let at = self.context.now();
-        let channel = self.channel(&query.pair);
+        self.shown(&self.channel(&query.pair), &query.pair.subject).await
+    }
+
+    /// The register of one pair: for the citizen, or for the home that they move to.
+    pub(super) async fn shown(
+        &self,
+        channel: &ChannelId,
+        subject: &ServiceId,
+    ) -> Result<PairRegister, SubmissionError> {
+        let (channel, subject, at) = (channel.clone(), *subject, self.context.now());
         let (head, brought, entries, map_proof, end) = {
             let read = self.context.committer.read();
             let home = self.home_channel(&*read, &channel)?;

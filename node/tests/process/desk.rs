@@ -10,6 +10,7 @@ use testnet::{
 };
 use wire::{
     Bytes, DecisionId, KeyHash, ServiceName, Signed, cbor,
+    citizen::MoveSubmission,
     consent::{Attested, Decision, ExpressedBy, Move},
 };
 
@@ -256,7 +257,9 @@ fn a_guardian_s_time_ends_its_denies_stay_and_it_cannot_make_itself_permanent() 
         let moved = desk(&turn, "move", moving("maebashi", "ebetsu")).await;
         let moved: Bytes =
             serde_json::from_value(moved.json().expect("json")["move"].clone()).expect("bytes");
-        let moved: Attested = cbor::from_slice(&moved).expect("attested");
+        let moved: MoveSubmission = cbor::from_slice(&moved).expect("a move");
+        assert!(moved.history.is_empty());
+        let moved = moved.moving;
         let kind = trust::CertificateKind::Organisation;
         let (moved, chain) =
             trust::verify_signed::<Move>(&moved, kind, &ken.trust, now()).expect("it holds");
@@ -388,9 +391,43 @@ fn a_proxy_with_a_power_of_attorney_on_the_command_line() {
         let moving =
             [&["move"][..], &pair, &["--from", &from, "--to", &to, "--out", &out]].concat();
         desk(&moving).expect("certified");
-        let moved: Attested =
-            cbor::from_slice(&std::fs::read(&out).expect("a file")).expect("attested");
-        let moved = Signed::<Move>::decode(&moved.object, &turn.network.id).expect("signed");
-        assert_eq!(moved.unverified().epoch, 1);
+        let moved: MoveSubmission =
+            cbor::from_slice(&std::fs::read(&out).expect("a file")).expect("a move");
+        let signed =
+            Signed::<Move>::decode(&moved.moving.object, &turn.network.id).expect("signed");
+        assert_eq!(signed.unverified().epoch, 1);
+
+        // To the end: the home that is left lets go and writes what the new one takes over.
+        turn.start(&["kadoma"]).await;
+        let there = turn.node("kadoma");
+        let (there_url, there_key) =
+            (there.provider_url(), there.directory.join("api-key").display().to_string());
+        let desk_there = |arguments: &[&str]| {
+            let common =
+                ["desk", "--node", &there_url, "--api-key-file", &there_key, "--operator", "転入"];
+            command(&[&common[..], arguments].concat())
+        };
+        let early = desk_there(&["hand-in", &out]).expect_err("nothing was brought");
+        assert!(early.contains("home is another than the one"), "{early}");
+        let onward = path("onward");
+        let unwritten = desk(&["hand-in", &out]).expect_err("nowhere to write");
+        assert!(unwritten.contains("--out"), "{unwritten}");
+        let left = desk(&["hand-in", &out, "--out", &onward]).expect("let go");
+        assert!(left.contains("wrote what the new home needs"), "{left}");
+        desk_there(&["hand-in", &onward]).expect("taken over");
+        until("the move to be in force", async || {
+            desk_there(&["hand-in", &onward]).expect("known").contains("acknowledged")
+        })
+        .await;
+        let keys: Value =
+            serde_json::from_str(&desk_there(&[&["keys"][..], &pair].concat()).expect("keys"))
+                .expect("json");
+        assert_eq!(
+            (keys[0]["key"].as_str(), keys[0]["basis"].as_str()),
+            (Some(key), Some("proxy"))
+        );
+        // The old home has no say any more, the new one has.
+        let again = [&["key-end"][..], &pair, &["--key", key, "--keep-none"]].concat();
+        desk(&again).expect_err("no home any more");
     });
 }
