@@ -81,7 +81,7 @@ pub struct Config {
     #[serde(default)]
     pub api_keys_file: Option<PathBuf>,
 
-    /// Home: longest lease it grants. Source: longest it uses. In milliseconds.
+    /// Home: how long the leases are that it grants, in milliseconds. A source takes what it is granted.
     #[serde(default = "default_lease_ms")]
     pub lease_ms: u64,
     /// Home, testnets only: file with the single key of the number function.

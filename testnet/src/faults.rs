@@ -164,6 +164,12 @@ fn missed(tally: &Tally, kills: usize) -> Vec<String> {
             missed.push(format!("no {role} was killed"));
         }
     }
+    use injector::Fault::{Cut, Stall, Suspend};
+    for fault in [Suspend, Cut, Stall] {
+        if !tally.faults.keys().any(|(met, _)| *met == fault) {
+            missed.push(format!("no {fault:?}"));
+        }
+    }
     for (operation, _) in Operation::ALL {
         if !tally.during.contains_key(&operation) {
             missed.push(format!("no kill during {operation:?}"));

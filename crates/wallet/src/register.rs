@@ -231,21 +231,14 @@ impl RegisterView {
     ) -> RegisterContent {
         let as_listed = |id: Option<DecisionId>| listed_as.is_none_or(|listed| listed == id);
         let hash = entry.hash();
-        let read = read_body(entry, trust.network());
-        // A certificate that has run out since does not undo what it signed: the entry is checked
-        // at the time it names first, and now if that clock was off.
-        let claimed = read.as_ref().map_or(now, |(_, time)| (*time).min(now));
-        for at in [claimed, now] {
-            let mut pair = self.pair.clone();
-            let absorbed = absorb(channel, &mut pair, entry, &hash, trust, at);
-            if let (None, Some((content, _))) = (&absorbed.fault, &read)
-                && as_listed(absorbed.decision)
-            {
-                self.pair = pair;
-                return content.clone();
-            }
-        }
+        // As the source does: at the time in the entry's header, or now if that is to come.
         let absorbed = absorb(channel, &mut self.pair, entry, &hash, trust, now);
+        if absorbed.fault.is_none()
+            && as_listed(absorbed.decision)
+            && let Some(content) = read_body(entry, trust.network())
+        {
+            return content;
+        }
         let fault = match absorbed.fault {
             Some(fault) => fault,
             None if !as_listed(absorbed.decision) => {
@@ -261,47 +254,42 @@ impl RegisterView {
     }
 }
 
-/// Reads an entry's body for showing, with the time it names; nothing is checked here.
-fn read_body(entry: &Entry, network: &NetworkId) -> Option<(RegisterContent, Timestamp)> {
+/// Reads an entry's body for showing; nothing is checked here.
+fn read_body(entry: &Entry, network: &NetworkId) -> Option<RegisterContent> {
     let body: Attested = cbor::from_slice(&entry.body).ok()?;
     match entry.kind {
         EntryKind::PERMIT | EntryKind::DENY => {
             let signed = Signed::<Decision>::decode(&body.object, network).ok()?;
             let decision = signed.unverified().clone();
-            let time = decision.time;
             let content = RegisterContent::Decision {
                 id: signed.id().into(),
                 key: signed.key(),
                 decision: Box::new(decision),
             };
-            Some((content, time))
+            Some(content)
         }
         EntryKind::KEY_BEGIN => {
             let begin =
                 Signed::<KeyBegin>::decode(&body.object, network).ok()?.unverified().clone();
-            let time = begin.time;
-            Some((RegisterContent::KeyBegin(begin), time))
+            Some(RegisterContent::KeyBegin(begin))
         }
         EntryKind::KEY_END => {
             let end = Signed::<KeyEnd>::decode(&body.object, network).ok()?.unverified().clone();
-            let time = end.time;
-            Some((RegisterContent::KeyEnd(end), time))
+            Some(RegisterContent::KeyEnd(end))
         }
         EntryKind::MOVE_BEGIN | EntryKind::MOVE_END => {
             let moving = Signed::<Move>::decode(&body.object, network).ok()?.unverified().clone();
-            let time = moving.time;
             let content = if entry.kind == EntryKind::MOVE_BEGIN {
                 RegisterContent::MoveBegin(moving)
             } else {
                 RegisterContent::MoveEnd(moving)
             };
-            Some((content, time))
+            Some(content)
         }
         EntryKind::COLLAPSE => {
             let collapse =
                 Signed::<Collapse>::decode(&body.object, network).ok()?.unverified().clone();
-            let time = collapse.time;
-            Some((RegisterContent::Collapse(collapse), time))
+            Some(RegisterContent::Collapse(collapse))
         }
         _ => None,
     }
