@@ -3,6 +3,7 @@
 
 mod asking;
 mod bad_input;
+mod confirmed;
 mod desk;
 mod disk;
 mod enrolments;
