@@ -2,7 +2,7 @@
 //! rules, at the test network's time.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard},
 };
 
@@ -14,10 +14,11 @@ use axum::{
     routing::{get, post},
 };
 use clap::Parser;
+use exchange::bundle::ConfirmedDeny;
 use trust::{CertificateKind, testing::NOW};
 use wallet::testing::{HOSPITAL, LUNCH, TestHome};
 use wire::{
-    Now,
+    DecisionId, Now,
     asking::{Answered, ConsentAnswer, ConsentRequest, WaitingRequests},
     cbor,
     channel::ChannelId,
@@ -359,12 +360,25 @@ async fn a_deny_stands_against_a_permit_until_the_citizen_names_it() {
     assert!(register.text.contains("allows nothing: the permit has expired"), "{}", register.text);
 }
 
+/// The deny and the receipt that a command wrote for `mebuku verify`.
+fn kept(desk: &Desk, file: &Path) -> (DecisionId, Effect) {
+    let kept = ConfirmedDeny::from_bytes(&std::fs::read(file).unwrap()).unwrap();
+    let network = lock(&desk.face).home.network.id;
+    let deny = Signed::<Decision>::decode(&kept.deny.object, &network).unwrap();
+    let receipt = Signed::<Effect>::decode(&kept.receipt.object, &network).unwrap();
+    (deny.id().into(), receipt.unverified().clone())
+}
+
 #[tokio::test]
 async fn a_deny_and_a_record_go_straight_to_the_source() {
     let desk = Desk::new().await;
     desk.set_up().await;
     let url = &desk.url;
-    let stopped = desk.run(&format!("stop {LUNCH} --direct {url}")).await;
+    let out = desk.path("stopped");
+    let stop = format!("stop {LUNCH} --direct {url} --out {}", out.display());
+    let stopped = desk.run(&stop).await;
+    let (deny, receipt) = kept(&desk, &out);
+    assert_eq!(receipt.decision, deny);
     assert!(
         stopped.text.contains("発効 in force since") && stopped.text.contains("(at the source")
     );
@@ -393,7 +407,10 @@ async fn who_looked_and_since_when_a_deny_is_in_force_is_told() {
 
     let deny = desk.run(&format!("deny --source {LUNCH}")).await;
     let deny = deny.json["decision"].as_str().unwrap().to_owned();
-    let told = desk.run(&format!("effect {LUNCH} {deny}")).await;
+    let out = desk.path("lapsed");
+    let told = desk.run(&format!("effect {LUNCH} {deny} --out {}", out.display())).await;
+    let (kept, receipt) = kept(&desk, &out);
+    assert_eq!((kept.to_string(), receipt.decision), (deny, kept));
     assert!(
         told.text.contains("in force since") && told.text.contains("(lapsed)"),
         "{}",
