@@ -36,8 +36,9 @@ pub struct Puller {
     /// Someone was in a hurry since the pull on its way left.
     hurried: bool,
     pause_ms: u64,
-    /// How far the home is told that this source is: what its witnesses know.
-    told: Option<Reached>,
+    /// How far the home is told that this source is: what its witnesses know, and in the source's log up to
+    /// which leaf that is.
+    told: Option<(Reached, u64)>,
     /// What it will be told once they have cosigned this leaf of the source's log.
     untold: Option<(Reached, u64)>,
     /// Direct denies up to this one were carried by an answered pull.
@@ -102,12 +103,12 @@ impl Puller {
     /// or a source that is put back to before that would never hear of them.
     pub fn reached(&mut self, reached: Reached, leaf: u64) {
         if !Guard::ReachedIsCosigned.holds() {
-            self.told = Some(reached);
+            self.told = Some((reached, leaf));
             return;
         }
-        let is_news = self.told.as_ref() != Some(&reached)
-            && self.untold.as_ref().is_none_or(|(untold, _)| *untold != reached);
-        if is_news {
+        // Two commits may be told of in another order than they were made in.
+        let mut known = self.told.iter().chain(&self.untold);
+        if known.all(|(known, of)| *of <= leaf && *known != reached) {
             self.untold = Some((reached, leaf));
         }
     }
@@ -119,14 +120,14 @@ impl Puller {
 
     /// They have cosigned the source's log up to `leaf`.
     pub fn witnessed(&mut self, leaf: u64) {
-        if let Some((reached, _)) = self.untold.take_if(|(_, of)| *of <= leaf) {
-            self.told = Some(reached);
+        if let Some(known) = self.untold.take_if(|(_, of)| *of <= leaf) {
+            self.told = Some(known);
         }
     }
 
     /// What the home is told; nothing before witnesses know anything: then no pull leaves.
     pub fn told(&self) -> Option<&Reached> {
-        self.told.as_ref()
+        self.told.as_ref().map(|(reached, _)| reached)
     }
 
     /// Where the direct denies of the next pull start: see [`crate::source::SourceChannel::pull`].

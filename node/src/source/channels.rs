@@ -15,7 +15,7 @@ use serde::Serialize;
 use tokio::sync::Notify;
 use trust::{Trust, member::Member};
 use wire::{
-    Bytes, Hash, Nonce, Now, ServiceName, Timestamp,
+    Bytes, Hash, Nonce, Now, Timestamp,
     channel::{
         ChannelId, ChannelRefusal, ChannelReply, ChannelRequest, Entry, Grant, HeadStatement,
         Position, Pull, Push, Reached,
@@ -126,15 +126,23 @@ impl Channels {
     /// `log_size`: of this node's log so far. The homes are told what is applied once witnesses know that.
     pub fn start(self: &Arc<Self>, log_size: u64) -> Result<(), Fault> {
         let trust = self.context.trust();
-        for home in trust.municipalities() {
-            for source in &self.context.services {
-                let id = ChannelId { home: home.organisation.clone(), source: source.clone() };
-                let channel = Channel::new(id.clone());
-                let reached = self.load_reached(&id)?;
-                channel.puller().reached(reached, log_size.saturating_sub(1));
-                self.lock().insert(id, Arc::clone(&channel));
-                tokio::spawn(Arc::clone(self).pull_for_ever(channel));
+        let mut channels = Vec::new();
+        {
+            let read = self.context.committer.read();
+            for home in trust.municipalities() {
+                for source in &self.context.services {
+                    let id = ChannelId { home: home.organisation.clone(), source: source.clone() };
+                    let channel = Channel::new(id.clone());
+                    let reached = reached(&*read, trust.network(), &id)?;
+                    channel.puller().reached(reached, log_size.saturating_sub(1));
+                    channels.push((id, channel));
+                }
             }
+        }
+        // All at once: what one channel brings lets entries of another act.
+        self.lock().extend(channels.iter().cloned());
+        for (_, channel) in channels {
+            tokio::spawn(Arc::clone(self).pull_for_ever(channel));
         }
         Ok(())
     }
@@ -268,13 +276,6 @@ impl Channels {
         Ok(pull)
     }
 
-    fn load_reached(&self, id: &ChannelId) -> Result<Reached, Fault> {
-        let read = self.context.committer.read();
-        let channel = load(&*read, self.context.trust().network(), id)?;
-        let waiting = waiting_rows(&*read, id, limits::PULL_ATTACHMENTS)?;
-        Ok(Reached { applied: channel.applied().position, waiting })
-    }
-
     /// Waits a moment for the witnesses to know what the home is to be told; says whether they do.
     async fn settle(&self, channel: &Channel) -> bool {
         let Some(leaf) = channel.untold() else { return true };
@@ -346,28 +347,38 @@ impl Channels {
                     }
                     report(&channel, entry);
                 }
-                let reached = state.reached(&store)?;
                 let tx = store.tx;
-                let mut leaf = None;
+                let mut told = Vec::new();
                 if !outcome.is_empty() {
-                    leaf =
-                        Some(tx.log(&evidence_log::applied(&channel, state.applied(), now.wall)));
+                    let record = evidence_log::applied(&channel, state.applied(), now.wall);
+                    let leaf = tx.log(&record);
                     tx.hurry_checkpoint();
+                    // The homes are told of what this very commit did, so in this very view.
+                    let acted = outcome.iter().flat_map(|entry| &entry.acted).map(|(home, _)| home);
+                    let homes: BTreeSet<_> = acted.chain([&channel.home]).collect();
+                    for home in homes {
+                        let id = ChannelId { home: home.clone(), ..channel.clone() };
+                        told.push((reached(tx, trust.network(), &id)?, leaf, id));
+                    }
                 }
                 if statement.message().head == *state.applied() {
                     let key = statement_key(&channel, state.applied().position.length);
                     tx.write(Column::Statements, key, &Bytes(statement.bytes().to_vec()));
                 }
-                Ok::<_, SourceError>((reached, leaf, outcome))
+                Ok::<_, SourceError>((state.applied().position, outcome.len(), told))
             })
             .await?;
         match applied {
-            Ok((reached, leaf, outcome)) => {
-                self.context.metrics.entries_applied.inc_by(outcome.len() as u64);
-                let (position, leaf) = (reached.applied, self.context.covering(leaf)?);
-                at.puller().reached(reached, leaf);
-                self.tell_homes_to_come(&at.id.source, &outcome, leaf)?;
-                Ok(Some((position, outcome.len())))
+            Ok((position, news, told)) => {
+                self.context.metrics.entries_applied.inc_by(news as u64);
+                for (reached, leaf, id) in told {
+                    let Some(channel) = self.channel(&id) else { continue };
+                    channel.puller().reached(reached, leaf);
+                    if id != at.id {
+                        self.tell(channel);
+                    }
+                }
+                Ok(Some((position, news)))
             }
             Err(SourceError::Store(fault)) => Err(fault.into()),
             Err(error) => {
@@ -376,27 +387,15 @@ impl Channels {
             }
         }
     }
-    /// What had waited for a home to let go acts now: the homes it came from wait to hear of it.
-    fn tell_homes_to_come(
-        self: &Arc<Self>,
-        source: &ServiceName,
-        outcome: &[AppliedEntry],
-        leaf: u64,
-    ) -> Result<(), Fault> {
-        let homes: BTreeSet<_> =
-            outcome.iter().flat_map(|entry| &entry.acted).map(|(home, _)| home).collect();
-        for home in homes {
-            let id = ChannelId { home: home.clone(), source: source.clone() };
-            let Some(channel) = self.channel(&id) else { continue };
-            channel.puller().reached(self.load_reached(&id)?, leaf);
-            let this = Arc::clone(self);
-            tokio::spawn(async move {
-                if this.settle(&channel).await {
-                    channel.pull_now(this.context.now());
-                }
-            });
-        }
-        Ok(())
+
+    /// What had waited for a home to let go acts now: the home it came from waits to hear of it.
+    fn tell(self: &Arc<Self>, channel: Arc<Channel>) {
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            if this.settle(&channel).await {
+                channel.pull_now(this.context.now());
+            }
+        });
     }
 }
 
@@ -408,6 +407,17 @@ pub fn load(
 ) -> Result<SourceChannel, StoreError> {
     let stored = read.read(Column::SourceChannels, &channel_key(id))?;
     Ok(stored.unwrap_or_else(|| SourceChannel::new(network, id.clone())))
+}
+
+/// How far a channel is, as this view has it.
+fn reached(
+    read: &(impl Read + ?Sized),
+    network: &wire::NetworkId,
+    id: &ChannelId,
+) -> Result<Reached, consent::StoreFault> {
+    let channel = load(read, network, id).map_err(store_fault)?;
+    let waiting = waiting_rows(read, id, limits::PULL_ATTACHMENTS).map_err(store_fault)?;
+    Ok(Reached { applied: channel.applied().position, waiting })
 }
 
 pub fn statement_key(channel: &ChannelId, length: u64) -> Key {

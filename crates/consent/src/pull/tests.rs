@@ -190,6 +190,10 @@ fn a_home_is_told_only_what_witnesses_know() {
     puller.reached(reached(5, &[]), 70);
     puller.witnessed(61);
     assert_eq!(puller.told(), Some(&reached(3, &[1])));
+    // One from before that is told of late.
+    puller.reached(reached(4, &[]), 65);
+    assert_eq!(puller.untold(), Some(70));
     puller.witnessed(90);
+    puller.reached(reached(4, &[]), 65);
     assert_eq!((puller.told(), puller.untold()), (Some(&reached(5, &[])), None));
 }
