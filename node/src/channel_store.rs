@@ -12,6 +12,7 @@ use wire::{
     DecisionId, OrganisationId, ServiceId, ServiceName,
     channel::{ChannelId, Entry},
     consent::Attested,
+    limits,
 };
 
 use crate::store::{Column, Key, Read, Scan, StoreError, Transaction, TypedRead};
@@ -79,14 +80,14 @@ fn waiting_prefix(source: &ServiceName, home: &OrganisationId) -> Key {
     Key::new().text(source).text(home)
 }
 
-/// Entries of a channel that wait at its source, without effect: at most `limit`, rising.
+/// Entries of a channel that wait at its source, without effect, as far as the home is told: rising.
 pub fn waiting_rows(
     read: &(impl Read + ?Sized),
     channel: &ChannelId,
-    limit: usize,
 ) -> Result<Vec<u64>, StoreError> {
     let prefix = waiting_prefix(&channel.source, &channel.home);
-    let rows = read.scan_values(Column::SourceWaiting, &Scan::prefix(&prefix, limit))?;
+    let scan = Scan::prefix(&prefix, limits::PULL_ATTACHMENTS);
+    let rows = read.scan_values(Column::SourceWaiting, &scan)?;
     Ok(rows.into_iter().map(|(_, seq)| seq).collect())
 }
 
@@ -246,11 +247,6 @@ impl SourceStore for SourceChannelStore<'_, '_> {
                 Ok(((ServiceId(*subject), id.into()), deny))
             })
             .collect()
-    }
-
-    fn waiting(&self, home: &OrganisationId, limit: usize) -> Result<Vec<u64>, StoreFault> {
-        let channel = ChannelId { home: home.clone(), source: self.channel.source.clone() };
-        waiting_rows(&*self.tx, &channel, limit).map_err(store_fault)
     }
 
     fn put_waiting(&mut self, home: &OrganisationId, seq: u64) {

@@ -57,10 +57,10 @@ impl CheckedHead {
         at: Timestamp,
     ) -> Result<Self, HeadFault> {
         let kind = CertificateKind::Organisation;
-        let verify = |at| trust::verify_signed::<HeadStatement>(statement, kind, trust, at);
         let signed_at = claimed(statement, trust)?.time.min(at);
         let (signed, chain) =
-            verify(signed_at).or_else(|_| verify(at)).map_err(HeadFault::Signed)?;
+            trust::verify_signed_before::<HeadStatement>(statement, kind, trust, signed_at, at)
+                .map_err(HeadFault::Signed)?;
         let statement = signed.into_message();
         let home = &statement.channel.home;
         let by_the_home = matches!(

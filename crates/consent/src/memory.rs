@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use evidence::map::{MapNode, NodeKey};
-use wire::{DecisionId, OrganisationId, ServiceId, ServiceName, channel::Entry, consent::Attested};
+use wire::{
+    DecisionId, OrganisationId, ServiceId, ServiceName, channel::Entry, consent::Attested, limits,
+};
 
 use crate::{
     evaluate::{UseCount, UseView},
@@ -30,6 +32,14 @@ pub struct MemoryStore {
     pub direct_denies: BTreeMap<(ServiceId, DecisionId), Attested>,
     pub waiting: BTreeSet<(OrganisationId, u64)>,
     pub uses: BTreeMap<DecisionId, UseCount>,
+}
+
+impl MemoryStore {
+    /// What waits of a home's channel, as far as it is told ([`SourceChannel::reached`]).
+    pub fn waiting_of(&self, home: &OrganisationId) -> Vec<u64> {
+        let theirs = self.waiting.iter().filter(|(of, _)| of == home);
+        theirs.take(limits::PULL_ATTACHMENTS).map(|(_, seq)| *seq).collect()
+    }
 }
 
 impl ChannelStore for MemoryStore {
@@ -97,11 +107,6 @@ impl SourceStore for MemoryStore {
     ) -> Result<Vec<(DenyKey, Attested)>, StoreFault> {
         let behind = self.direct_denies.iter().filter(|(key, _)| after.is_none_or(|a| *key > a));
         Ok(behind.take(limit).map(|(key, deny)| (*key, deny.clone())).collect())
-    }
-
-    fn waiting(&self, home: &OrganisationId, limit: usize) -> Result<Vec<u64>, StoreFault> {
-        let theirs = self.waiting.iter().filter(|(of, _)| of == home);
-        Ok(theirs.take(limit).map(|(_, seq)| *seq).collect())
     }
 
     fn put_waiting(&mut self, home: &OrganisationId, seq: u64) {

@@ -75,10 +75,11 @@ impl SourceChannel {
         &self.applied
     }
 
-    /// How far this channel is here. The home is told of it once witnesses know of it ([`crate::Puller`]).
-    pub fn reached(&self, store: &dyn SourceStore) -> Result<Reached, StoreFault> {
-        let waiting = store.waiting(&self.id.home, limits::PULL_ATTACHMENTS)?;
-        Ok(Reached { applied: self.applied.position, waiting })
+    /// How far this channel is here, if these entries of it wait: the first
+    /// [`limits::PULL_ATTACHMENTS`] that the store has of [`SourceStore::put_waiting`]. The home is told
+    /// of it once witnesses know of it ([`crate::Puller`]).
+    pub fn reached(&self, waiting: Vec<u64>) -> Reached {
+        Reached { applied: self.applied.position, waiting }
     }
 
     /// The next pull, which says that this much is `reached`, and up to which direct deny it has looked for those of the home's citizens. They

@@ -115,8 +115,7 @@ pub trait SourceStore: ChannelStore {
         after: Option<&DenyKey>,
         limit: usize,
     ) -> Result<Vec<(DenyKey, Attested)>, StoreFault>;
-    /// Entries of a home's channel to this source that wait in their pairs: at most `limit`, rising.
-    fn waiting(&self, home: &OrganisationId, limit: usize) -> Result<Vec<u64>, StoreFault>;
+    /// An entry of a home's channel to this source waits in its pair, without effect.
     fn put_waiting(&mut self, home: &OrganisationId, seq: u64);
     fn drop_waiting(&mut self, home: &OrganisationId, seq: u64);
     fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested);

@@ -8,6 +8,7 @@ mod collapse;
 mod fixture;
 mod keys;
 mod moves;
+mod waiting;
 mod world;
 
 use consent::{

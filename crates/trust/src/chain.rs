@@ -233,6 +233,19 @@ pub fn verify_signed<M: wire::Message>(
     Ok((verified, chain))
 }
 
+/// As [`verify_signed`], for who looks at it later: the chain has to hold when it was signed, by whatever
+/// clock said so, or `at`. Fails as it does `at`.
+pub fn verify_signed_before<M: wire::Message>(
+    attested: &Attested,
+    kind: CertificateKind,
+    trust: &Trust,
+    signed_at: Timestamp,
+    at: Timestamp,
+) -> Result<(Verified<M>, VerifiedChain), SignedError> {
+    verify_signed(attested, kind, trust, signed_at)
+        .or_else(|_| verify_signed(attested, kind, trust, at))
+}
+
 fn check(
     chain: &[Bytes],
     kind: CertificateKind,

@@ -19,7 +19,7 @@ pub mod testing;
 
 pub use chain::{
     CertificateKind, ChainError, InvalidChain, LeafSubject, SignedError, VerifiedChain,
-    verify_chain, verify_chain_though_revoked, verify_signed,
+    verify_chain, verify_chain_though_revoked, verify_signed, verify_signed_before,
 };
 pub use issue::{Ca, IssueError, LeafKind, Pointers, Validity, leaf, root_ca, sub_ca};
 pub use list::{Freshness, Trust, TrustError, Versions, network_id};

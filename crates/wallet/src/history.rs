@@ -128,9 +128,8 @@ pub(crate) fn by_organisation<M: Message>(
     }
     let claimed = Signed::<M>::decode(&signed.object, trust.network())
         .map_err(|error| WalletError::Signed(SignedError::Envelope(error)))?;
-    let verify = |at| trust::verify_signed::<M>(signed, CertificateKind::Organisation, trust, at);
-    let (verified, chain) = verify(time(claimed.unverified()).min(at))
-        .or_else(|_| verify(at))
+    let (kind, signed_at) = (CertificateKind::Organisation, time(claimed.unverified()).min(at));
+    let (verified, chain) = trust::verify_signed_before::<M>(signed, kind, trust, signed_at, at)
         .map_err(WalletError::Signed)?;
     match chain.subject() {
         LeafSubject::Organisation { organisation: of, .. } if of == organisation => {

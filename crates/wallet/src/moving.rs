@@ -5,7 +5,7 @@
 use consent::PairState;
 use wire::{
     Nonce, OrganisationId, ServiceName, Signed, Timestamp, Unsigned, cbor,
-    channel::{EntryKind, PairExtract},
+    channel::EntryKind,
     citizen::{MoveReply, MoveSubmission, PairRegister},
     consent::{Attested, ExpressedBy, Move},
 };
@@ -145,11 +145,7 @@ impl Wallet {
 
 /// What the home moved to needs: the move, and what every home before holds.
 pub fn submission(moving: Attested, register: Option<&PairRegister>) -> MoveSubmission {
-    let history: Vec<PairExtract> = register
-        .into_iter()
-        .flat_map(|register| register.brought.iter().cloned().chain([register.extract()]))
-        .collect();
-    MoveSubmission { moving, history }
+    MoveSubmission { moving, history: register.map(PairRegister::history).unwrap_or_default() }
 }
 
 /// The move by which the pair left the home that shows this register.

@@ -156,6 +156,11 @@ pub struct PairRegister {
 }
 
 impl PairRegister {
+    /// What the channels of all of the pair's homes hold, the first home's first: for the next one.
+    pub fn history(&self) -> Vec<PairExtract> {
+        self.brought.iter().cloned().chain([self.extract()]).collect()
+    }
+
     /// What this home's channel holds, for others.
     pub fn extract(&self) -> PairExtract {
         PairExtract {

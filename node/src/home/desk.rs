@@ -6,7 +6,8 @@ use identity::jpki::BirthDate;
 use serde::Serialize;
 use trust::{CertificateKind, LeafSubject};
 use wire::{
-    Bytes, DecisionId, KeyHash, MessageType, Nonce, OrganisationId, ServiceId, Signed, Timestamp,
+    Bytes, DecisionId, Hash, KeyHash, MessageType, Nonce, OrganisationId, ServiceId, Signed,
+    Timestamp,
     citizen::{Challenge, DecisionReply, MoveReply, MoveSubmission},
     consent::{
         Attested, Authority, DocumentKind, ExpressedBy, KeyBegin, KeyEnd, Move, authority_digest,
@@ -235,10 +236,7 @@ impl Home {
         operator: Operator,
         pair: Pair,
     ) -> Result<Vec<DeskKey>, DeskError> {
-        let Operator(name) = &operator;
-        let now = self.context.now().wall;
-        let record = evidence_log::operator_action(name, "keys-shown", None, now);
-        self.context.log(record).await?;
+        self.log_action(&operator, "keys-shown", None).await?;
         let state = self.pair_state(&self.channel(&pair), &pair.subject)?;
         let permits_of = |key: &KeyHash| {
             let of_key = state.permits.iter().filter(|(_, permit)| permit.key == *key);
@@ -277,9 +275,7 @@ impl Home {
         let nonce = Nonce(self.context.entropy.array());
         let moving = Move { nonce, pair, from, to, epoch, time: self.context.now().wall };
         let signed = self.context.sign(moving).await?;
-        let Operator(name) = &operator;
-        let (id, now) = (Some(signed.id()), self.context.now().wall);
-        self.context.log(evidence_log::operator_action(name, "move-certified", id, now)).await?;
+        self.log_action(&operator, "move-certified", Some(signed.id())).await?;
         Ok(self.context.attested(&signed))
     }
 
@@ -297,17 +293,24 @@ impl Home {
         let Move { pair, from, .. } = signed.unverified().clone();
         let moving = submission.moving.clone();
         // First: nothing happens here that stands under nobody's name.
-        let Operator(name) = &operator;
-        let (id, now) = (Some(signed.id()), self.context.now().wall);
-        self.context.log(evidence_log::operator_action(name, "move-handed-in", id, now)).await?;
+        self.log_action(&operator, "move-handed-in", Some(signed.id())).await?;
         let reply = self.move_pair(submission).await?;
         if from != self.context.organisation {
             return Ok((reply, None));
         }
         let register = self.shown(&self.channel(&pair), &pair.subject).await?;
-        let own = register.extract();
-        let history = register.brought.into_iter().chain([own]).collect();
-        Ok((reply, Some(MoveSubmission { moving, history })))
+        Ok((reply, Some(MoveSubmission { moving, history: register.history() })))
+    }
+
+    /// Logs what an officer does that is no write of its own.
+    async fn log_action(
+        &self,
+        Operator(name): &Operator,
+        what: &'static str,
+        about: Option<Hash>,
+    ) -> Result<(), Fault> {
+        let now = self.context.now().wall;
+        self.context.log(evidence_log::operator_action(name, what, about, now)).await
     }
 
     /// How often a pair has moved, where this home can tell: as the home that it leaves.
@@ -325,11 +328,7 @@ impl Home {
     /// A challenge for the phone of who acts for a citizen, answered by the citizen's card.
     pub async fn challenge_at_desk(&self, operator: Operator) -> Result<Challenge, DeskError> {
         let challenge = self.challenge_for_another()?;
-        let Operator(name) = &operator;
-        let now = self.context.now().wall;
-        self.context
-            .log(evidence_log::operator_action(name, "challenge-opened", None, now))
-            .await?;
+        self.log_action(&operator, "challenge-opened", None).await?;
         Ok(challenge)
     }
 }

@@ -416,8 +416,7 @@ fn reached(
     id: &ChannelId,
 ) -> Result<Reached, consent::StoreFault> {
     let channel = load(read, network, id).map_err(store_fault)?;
-    let waiting = waiting_rows(read, id, limits::PULL_ATTACHMENTS).map_err(store_fault)?;
-    Ok(Reached { applied: channel.applied().position, waiting })
+    Ok(channel.reached(waiting_rows(read, id).map_err(store_fault)?))
 }
 
 pub fn statement_key(channel: &ChannelId, length: u64) -> Key {

@@ -1,25 +1,20 @@
 //! `mebuku verify --deny`: what a citizen was told, held against the bundle of a release.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use exchange::bundle::ConfirmedDeny;
 use node::wallet_client::WalletClient;
 use testnet::roster;
 use wire::{DecisionId, Signed, consent::Decision};
 
-use crate::world::{mebuku, question, run, until};
+use crate::world::{command, question, run, until};
 
 const SOURCE: &str = "lunch";
 const RECIPIENT: &str = "hospital-a";
 
-fn verify(root: &str, bundle: &Path, deny: &Path) -> (bool, String) {
-    let output = Command::new(mebuku())
-        .args(["verify", "--root", root, "--deny"])
-        .args([deny, bundle])
-        .output()
-        .expect("a process");
-    let said = [&output.stdout[..], &output.stderr].concat();
-    (output.status.success(), String::from_utf8(said).expect("text"))
+fn verify(root: &str, bundle: &Path, deny: &Path) -> Result<String, String> {
+    let [bundle, deny] = [bundle, deny].map(|path| path.to_str().expect("a name"));
+    command(&["verify", "--root", root, "--deny", deny, bundle])
 }
 
 #[test]
@@ -55,12 +50,12 @@ fn a_bundle_is_held_against_the_receipt_of_a_deny() {
         let confirmed = file("deny", &confirmed.to_bytes());
         let root = turn.network.id.to_string();
         let before = file("before", &turn.bundle(SOURCE, &asked.id).await);
-        let (valid, said) = verify(&root, &before, &confirmed);
-        assert!(valid && said.contains("not before the release"), "{said}");
+        let said = verify(&root, &before, &confirmed).expect("valid");
+        assert!(said.contains("not before the release"), "{said}");
         let after = file("after", &turn.bundle(SOURCE, &last.id).await);
-        let (valid, said) = verify(&root, &after, &confirmed);
-        assert!(valid && said.contains("the release heeds it"), "{said}");
-        let (valid, said) = verify(&root, &after, &before);
-        assert!(!valid && said.contains("before: "), "{said}");
+        let said = verify(&root, &after, &confirmed).expect("valid");
+        assert!(said.contains("the release heeds it"), "{said}");
+        let said = verify(&root, &after, &before).expect_err("no deny");
+        assert!(said.contains("before: "), "{said}");
     });
 }

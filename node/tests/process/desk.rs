@@ -16,7 +16,7 @@ use wire::{
 
 use crate::{
     http::refused,
-    world::{ALLERGY, ITEM, Turn, mebuku, question, run, until},
+    world::{ALLERGY, ITEM, Turn, command, question, run, until},
 };
 
 const RECIPIENT: &str = "hospital-a";
@@ -270,17 +270,6 @@ fn a_guardian_s_time_ends_its_denies_stay_and_it_cannot_make_itself_permanent() 
         );
         assert!(by, "signed by the home");
     });
-}
-
-/// Runs a command of the real binary; gives what it said.
-fn command(arguments: &[&str]) -> Result<String, String> {
-    let output = std::process::Command::new(mebuku()).args(arguments).output().expect("a process");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    if output.status.success() {
-        Ok(said)
-    } else {
-        Err(format!("{said}{}", String::from_utf8_lossy(&output.stderr)))
-    }
 }
 
 #[test]

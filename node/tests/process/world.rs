@@ -249,6 +249,17 @@ pub fn every_bit_counts(file: &[u8], root: &wire::NetworkId) {
     }
 }
 
+/// Runs a command of the real binary; gives what it said.
+pub fn command(arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(mebuku()).args(arguments).output().expect("a process");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        Ok(said)
+    } else {
+        Err(format!("{said}{}", String::from_utf8_lossy(&output.stderr)))
+    }
+}
+
 /// Waits for something that must come true.
 #[track_caller]
 pub fn until(

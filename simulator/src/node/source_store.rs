@@ -60,10 +60,6 @@ impl SourceStore for AtSource<'_> {
         self.pairs.direct_denies(after, limit)
     }
 
-    fn waiting(&self, home: &OrganisationId, limit: usize) -> Result<Vec<u64>, StoreFault> {
-        self.pairs.waiting(home, limit)
-    }
-
     fn put_waiting(&mut self, home: &OrganisationId, seq: u64) {
         self.pairs.update(|store| store.put_waiting(home, seq));
     }

@@ -326,11 +326,10 @@ impl World {
 
 /// Brings what a home is told up to what the source's witnesses know, which is its log up to this size.
 fn settle(cast: &Cast, node: &mut Node, channel: &ChannelId, known: u64) -> Option<Reached> {
-    let mut pairs = node.disk.pairs.clone();
-    let mut kept = node.disk.channels.get(channel).cloned().unwrap_or_default();
-    let machine = source_channel(&kept, cast, channel);
-    let reached = machine.reached(&AtSource { pairs: &mut pairs, channel: &mut kept });
-    let (reached, size) = (reached.expect("memory does not fail"), node.disk.size());
+    let kept = node.disk.channels.get(channel).cloned().unwrap_or_default();
+    let waiting = node.disk.pairs.waiting_of(&channel.home);
+    let reached = source_channel(&kept, cast, channel).reached(waiting);
+    let size = node.disk.size();
     node.memory.update(|memory| {
         let puller = memory.puller(channel);
         puller.reached(reached, size);

@@ -30,7 +30,7 @@ fn extract(world: &World, city: usize, home: &Home) -> PairExtract {
     }
 }
 
-fn checked(world: &World, city: usize, home: &Home) -> CheckedExtract {
+pub fn checked(world: &World, city: usize, home: &Home) -> CheckedExtract {
     CheckedExtract::check(&extract(world, city, home), &pair(), world.trust(), NOW).unwrap()
 }
 
@@ -41,7 +41,7 @@ fn begin(world: &World, city: usize, home: &mut Home, phone: &Phone) {
     home.channel.accept_key_begin(&mut home.store, &begin, &RUN, now()).unwrap();
 }
 
-fn let_go(world: &World, city: usize, home: &mut Home, moving: &Attested) {
+pub fn let_go(world: &World, city: usize, home: &mut Home, moving: &Attested) {
     let (id, trust) = (world.channel(city), world.trust());
     let end = AdmittedMove::admit_end(moving, &id, &home.pair(), trust, NOW).unwrap();
     home.channel.accept_move_end(&mut home.store, &end, &RUN, now()).unwrap();
@@ -59,7 +59,7 @@ fn arrival(
     Arrival::new(&world.channel(city), moving, history, (&held, own), trust, NOW)
 }
 
-fn arrive(
+pub fn arrive(
     world: &World,
     city: usize,
     home: &mut Home,
@@ -83,7 +83,7 @@ fn source(world: &World, channels: &[(usize, &Home)]) -> PairState {
 }
 
 /// A citizen of the first city, who permitted and denied.
-fn settled(world: &World) -> (Home, Phone) {
+pub fn settled(world: &World) -> (Home, Phone) {
     let (mut home, own) = (Home::new(world, 0), world.phone("own"));
     begin(world, 0, &mut home, &own);
     home.decide(world, &world.permit(&own, &[])).unwrap();

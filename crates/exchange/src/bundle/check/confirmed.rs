@@ -69,8 +69,7 @@ fn receipt(
     let claimed = Signed::<Effect>::decode(&receipt.object, trust.network());
     let claimed = claimed.map_err(failed(CHECK))?.unverified().time;
     let kind = CertificateKind::Organisation;
-    let (signed, chain) = trust::verify_signed::<Effect>(receipt, kind, trust, claimed)
-        .or_else(|_| trust::verify_signed::<Effect>(receipt, kind, trust, at))
+    let (signed, chain) = trust::verify_signed_before::<Effect>(receipt, kind, trust, claimed, at)
         .map_err(failed(CHECK))?;
     let effect = signed.into_message();
     ensure(CHECK, effect.pair == release.pair, "the receipt is about another pair")?;
