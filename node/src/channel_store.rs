@@ -76,8 +76,19 @@ fn direct_key(channel: &ChannelId, subject: &ServiceId, id: &DecisionId) -> Key 
     Key::new().text(&channel.source).fixed(&subject.0).fixed(&id.0)
 }
 
-fn waiting_prefix(source: &ServiceName, home: &OrganisationId) -> Key {
+fn seqs_prefix(source: &ServiceName, home: &OrganisationId) -> Key {
     Key::new().text(source).text(home)
+}
+
+/// The lowest sequence numbers in a column that lists some of a channel's entries.
+fn seqs(
+    read: &(impl Read + ?Sized),
+    column: Column,
+    (source, home): (&ServiceName, &OrganisationId),
+    most: usize,
+) -> Result<Vec<u64>, StoreError> {
+    let rows = read.scan_values(column, &Scan::prefix(&seqs_prefix(source, home), most))?;
+    Ok(rows.into_iter().map(|(_, seq)| seq).collect())
 }
 
 /// Entries of a channel that wait at its source, without effect, as far as the home is told: rising.
@@ -85,10 +96,17 @@ pub fn waiting_rows(
     read: &(impl Read + ?Sized),
     channel: &ChannelId,
 ) -> Result<Vec<u64>, StoreError> {
-    let prefix = waiting_prefix(&channel.source, &channel.home);
-    let scan = Scan::prefix(&prefix, limits::PULL_ATTACHMENTS);
-    let rows = read.scan_values(Column::SourceWaiting, &scan)?;
-    Ok(rows.into_iter().map(|(_, seq)| seq).collect())
+    let of = (&channel.source, &channel.home);
+    seqs(read, Column::SourceWaiting, of, limits::WAITING_ENTRIES)
+}
+
+/// Entries of a channel that could not be read, as far as the home is told of them at once: rising.
+pub fn unreadable_rows(
+    read: &(impl Read + ?Sized),
+    channel: &ChannelId,
+) -> Result<Vec<u64>, StoreError> {
+    let of = (&channel.source, &channel.home);
+    seqs(read, Column::SourceUnreadable, of, limits::PULL_ATTACHMENTS)
 }
 
 /// What a source knows of one citizen.
@@ -250,12 +268,27 @@ impl SourceStore for SourceChannelStore<'_, '_> {
     }
 
     fn put_waiting(&mut self, home: &OrganisationId, seq: u64) {
-        let key = waiting_prefix(&self.channel.source, home).u64(seq);
+        let key = seqs_prefix(&self.channel.source, home).u64(seq);
         self.tx.write(Column::SourceWaiting, key, &seq);
     }
 
     fn drop_waiting(&mut self, home: &OrganisationId, seq: u64) {
-        self.tx.delete(Column::SourceWaiting, waiting_prefix(&self.channel.source, home).u64(seq));
+        self.tx.delete(Column::SourceWaiting, seqs_prefix(&self.channel.source, home).u64(seq));
+    }
+
+    fn put_unreadable(&mut self, home: &OrganisationId, seq: u64) {
+        let key = seqs_prefix(&self.channel.source, home).u64(seq);
+        self.tx.write(Column::SourceUnreadable, key, &seq);
+    }
+
+    fn drop_unreadable(&mut self, home: &OrganisationId, seq: u64) {
+        let key = seqs_prefix(&self.channel.source, home).u64(seq);
+        self.tx.delete(Column::SourceUnreadable, key);
+    }
+
+    fn unreadable(&self, home: &OrganisationId) -> Result<Vec<u64>, StoreFault> {
+        let channel = ChannelId { home: home.clone(), source: self.channel.source.clone() };
+        unreadable_rows(&*self.tx, &channel).map_err(store_fault)
     }
 
     fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested) {

@@ -37,11 +37,13 @@ pub fn applied(channel: &ChannelId, head: &ChannelHead, at: Timestamp) -> Record
     Record::new(&body, at)
 }
 
-/// At a source: an entry that permits nothing, and why. `None` if it was as it should be.
-pub fn faulty_entry(entry: &AppliedEntry, at: Timestamp) -> Option<Record> {
-    let fault = entry.fault.as_ref()?;
+/// At a source: what permits nothing, and why, of an entry and of those that waited and act with it.
+/// Nothing if all were as they should be.
+pub fn faulty_entries(entry: &AppliedEntry, at: Timestamp) -> impl Iterator<Item = Record> {
     let id = entry.decision.map_or(Hash([0; 32]), |id| Hash(id.0));
-    Some(attempt_refused(MessageType::Decision, id, fault, at))
+    let own = entry.fault.iter().map(move |fault| (id, fault));
+    let acted = entry.acted.iter().filter_map(|acted| Some((Hash([0; 32]), acted.fault.as_ref()?)));
+    own.chain(acted).map(move |(id, fault)| attempt_refused(MessageType::Decision, id, fault, at))
 }
 
 /// Something signed was handed in and not taken.

@@ -5,7 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use exchange::{Answer, Declined};
-use wire::{Hash, ServiceName, channel::ChannelId};
+use wire::{
+    Hash, ServiceName,
+    channel::{ChannelId, Progress},
+};
 
 use crate::{
     cast::{Cast, PaperId, PlainReopen, PlainUses, RequestId, Says},
@@ -122,8 +125,10 @@ impl Judge {
         }
     }
 
-    /// S3: a source never reports less than it reported before.
-    pub fn reports(&mut self, channel: &ChannelId, length: u64) {
+    /// S3: a source never tells the home that it has less than it told before.
+    pub fn reports(&mut self, channel: &ChannelId, progress: &Progress) {
+        let Some(reached) = &progress.reached else { return };
+        let length = reached.applied.length;
         let before = longest(&mut self.reported, channel, length);
         if length < before {
             self.violated(format!("S3: a source reported {length} entries after {before}"));

@@ -108,6 +108,8 @@ impl World {
             return; // a fork: no witness cosigns it
         }
         self.witnessed.insert(node, (size, root));
+        let (known, now) = (self.cosigned(node), self.now(node));
+        self.nodes[node].update(|node| channels::tell(node, known, now));
         self.acknowledge(cast, node);
     }
 
@@ -184,7 +186,9 @@ impl World {
             Flight::Push { from, channel, entries, head, .. } => {
                 self.pushed(cast, (*from, to), channel, (entries, *head));
             }
-            Flight::Applied { channel, reached, .. } => self.applied(cast, to, channel, reached),
+            Flight::Applied { channel, progress, .. } => {
+                self.applied(cast, to, channel, progress);
+            }
             Flight::Request { from, request, signed, .. } => {
                 self.arrive(cast, Some(*from), *request, signed);
             }

@@ -93,7 +93,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     world.processes().stop_all();
     let (tally, findings) = ended?;
     report::print(&world.history(), &tally, &findings);
-    let missed = missed(&tally, options.kills);
+    let missed = missed(&tally, &findings, options.kills);
     for what in &missed {
         println!("not covered: {what}");
     }
@@ -150,7 +150,7 @@ async fn finish(world: &World) -> anyhow::Result<Findings> {
 }
 
 /// What a run of this size has to have met and did not.
-fn missed(tally: &Tally, kills: usize) -> Vec<String> {
+fn missed(tally: &Tally, findings: &Findings, kills: usize) -> Vec<String> {
     let mut missed = Vec::new();
     if tally.kills() < kills {
         missed.push(format!("{} of {kills} kills in the time given", tally.kills()));
@@ -173,6 +173,12 @@ fn missed(tally: &Tally, kills: usize) -> Vec<String> {
     for (operation, _) in Operation::ALL {
         if !tally.during.contains_key(&operation) {
             missed.push(format!("no kill during {operation:?}"));
+        }
+    }
+    // A promise that nothing was held against was not tried.
+    for check in judge::Check::ALL {
+        if findings.made.get(&check).is_none_or(|made| *made == 0) {
+            missed.push(format!("nothing to check of: {check}"));
         }
     }
     missed

@@ -71,7 +71,7 @@ pub async fn run(options: &Options) -> anyhow::Result<()> {
     let (connected, cut_off) = measured?;
     connected.print();
     let bound = lease_bound_ms(LEASE_MS);
-    let late = print_cut_off(&cut_off, bound);
+    let late = print_cut_off(&cut_off, bound)?;
     println!("later than the bound: {late}");
     ensure!(late == 0, "a release came later than the lease allows");
     Ok(())
@@ -234,7 +234,25 @@ struct CutOff {
     source: Place,
     requests: BTreeSet<Nonce>,
     accepted: Ms,
+    /// When the recipient last got data.
+    last_data: Option<Ms>,
+    /// When the source last committed a release.
     last_release: Option<Ms>,
+}
+
+impl CutOff {
+    /// From the acceptance to the last release, and to the last data. Fails where nothing was released:
+    /// then nothing was measured.
+    fn gaps(&self) -> anyhow::Result<(u64, u64)> {
+        let both = self.last_release.zip(self.last_data);
+        let (release, data) = both.with_context(|| {
+            format!(
+                "{:?} at {}: nothing was released, so nothing is measured",
+                self.isolation, self.source
+            )
+        })?;
+        Ok((release.saturating_sub(self.accepted), data.saturating_sub(self.accepted)))
+    }
 }
 
 async fn isolated(
@@ -251,13 +269,15 @@ async fn isolated(
     let over = Duration::from_millis(lease_bound_ms(LEASE_MS) + 500);
     let began = Instant::now();
     let asking = || async {
-        let mut requests = BTreeSet::new();
+        let (mut requests, mut last_data) = (BTreeSet::new(), None);
         while began.elapsed() < over {
             let request = nonce();
             requests.insert(request);
-            ask(world, request, lane).await;
+            if let Got::Data { .. } = ask(world, request, lane).await.got {
+                last_data = Some(world.now());
+            }
         }
-        requests
+        (requests, last_data)
     };
     let deciding = async {
         world.wallet(home).decide(&deny).await.context("the deny")?;
@@ -270,14 +290,16 @@ async fn isolated(
     let [one, two] = askers;
     let (one, two, decided) = tokio::join!(one, two, deciding);
     decided?;
-    let requests = one.into_iter().chain(two).collect();
+    let last_data = one.1.max(two.1);
+    let requests = one.0.into_iter().chain(two.0).collect();
     world.links.heal();
     if isolation == Isolation::CutAndKilled {
         world.start(home)?;
     }
     collection::settle(world).await?;
     let accepted = accepted(world, lane, id).await?;
-    Ok(CutOff { isolation, source: lane.source, requests, accepted, last_release: None })
+    let source = lane.source;
+    Ok(CutOff { isolation, source, requests, accepted, last_data, last_release: None })
 }
 
 /// When the home says that it accepted a decision.
@@ -303,30 +325,33 @@ async fn last_releases(world: &World, cut_off: &mut [CutOff]) -> anyhow::Result<
 }
 
 /// Prints the table; says how many were later than the bound.
-fn print_cut_off(all: &[CutOff], bound: u64) -> usize {
-    println!("\ncut off, deny accepted → last release   times     median        max      bound");
+fn print_cut_off(all: &[CutOff], bound: u64) -> anyhow::Result<usize> {
+    println!("\ncut off, deny accepted →                times     median        max      bound");
     let mut late = 0;
     for isolation in Isolation::ALL {
-        let mut gaps: Vec<u64> = (all.iter().filter(|one| one.isolation == isolation))
-            .map(|one| one.last_release.unwrap_or(0).saturating_sub(one.accepted))
-            .collect();
-        gaps.sort_unstable();
-        let Some(last) = gaps.last() else { continue };
-        late += gaps.iter().filter(|gap| **gap > bound).count();
-        println!(
-            "  {:<36} {:>7} {:>7} ms {:>7} ms {:>7} ms",
-            match isolation {
-                Isolation::Cut => "link cut",
-                Isolation::Stalled => "link stalled",
-                Isolation::CutAndKilled => "link cut, home killed",
-            },
-            gaps.len(),
-            percentile(&gaps, 50),
-            last,
-            bound
-        );
+        let of = all.iter().filter(|one| one.isolation == isolation);
+        let gaps = of.map(CutOff::gaps).collect::<anyhow::Result<Vec<_>>>()?;
+        let (releases, data): (Vec<_>, Vec<_>) = gaps.into_iter().unzip();
+        late += releases.iter().filter(|gap| **gap > bound).count();
+        let how = match isolation {
+            Isolation::Cut => "link cut",
+            Isolation::Stalled => "link stalled",
+            Isolation::CutAndKilled => "link cut, home killed",
+        };
+        for (what, mut gaps) in [("last release", releases), ("last data", data)] {
+            gaps.sort_unstable();
+            let Some(last) = gaps.last() else { continue };
+            println!(
+                "  {:<36} {:>7} {:>7} ms {:>7} ms {:>7} ms",
+                format!("{what}, {how}"),
+                gaps.len(),
+                percentile(&gaps, 50),
+                last,
+                bound
+            );
+        }
     }
-    late
+    Ok(late)
 }
 
 #[cfg(test)]

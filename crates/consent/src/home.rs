@@ -9,7 +9,7 @@ use evidence::map::{self, MapNode, MapNodes, NodeKey};
 use serde::{Deserialize, Serialize};
 use wire::{
     DecisionId, Hash, NetworkId, Now, OrganisationId, ServiceId, Timestamp, cbor,
-    channel::{ChannelHead, ChannelId, Entry, EntryKind, Position, Pull, Reached},
+    channel::{ChannelHead, ChannelId, Entry, EntryKind, Position, Progress, Pull},
     citizen::InForce,
     consent::{Attested, Reopen, Scope},
     limits,
@@ -33,11 +33,11 @@ pub struct HomeChannel {
     /// Before the first entry.
     start: Position,
     head: ChannelHead,
-    /// How many entries the source has said to have applied.
+    /// How many entries the source has said to have applied, as its witnesses know.
     acknowledged: u64,
     /// Of so many of them it is known whether they have effect there.
     told: u64,
-    /// Those of them that have none yet: they wait there for the home before to let their pair go.
+    /// Entries that have none yet: they wait there for the home before to let their pair go.
     waiting: BTreeSet<u64>,
     /// The longest lease that may be out. Kept on disk before a longer one leaves: a home that forgot
     /// it would tell citizens "in force" too early.
@@ -67,6 +67,10 @@ pub enum HomeError {
     TooManyPermits(usize),
     #[error("the pair's home is {0}, which takes its permits and keys")]
     OtherHome(OrganisationId),
+    #[error(
+        "{0} entries of this channel wait for homes before to let go: try again once some have"
+    )]
+    TooManyWaiting(usize),
     #[error("the source's position is not in this channel's history")]
     Forked,
     #[error(transparent)]
@@ -240,11 +244,8 @@ impl HomeChannel {
         run: &Run,
         now: Now,
     ) -> Result<Terms, HomeError> {
-        let batch = self.batch_after(store, &pull.reached.applied)?;
-        let before = self.clone();
-        self.acknowledge(store, &pull.reached, now)?;
-        let mut wrote = *self != before;
-        wrote |= self.note_unreadable(store, pull, now)?;
+        let batch = self.batch_after(store, &pull.progress.applied)?;
+        let mut wrote = self.acknowledge(store, &pull.progress, now)?;
         let (longest_ms, lowering) = (self.longest_grant_ms, self.lowering.clone());
         self.note_grant(granted_ms, run, now);
         if (longest_ms, &lowering) != (self.longest_grant_ms, &self.lowering) {
@@ -277,26 +278,6 @@ impl HomeChannel {
                 self.lowering = Some(Lowering { to_ms: granted_ms, since });
             }
         }
-    }
-
-    /// Notes which entries the source says it could not read. Says whether that is news.
-    fn note_unreadable(
-        &self,
-        store: &mut dyn HomeStore,
-        pull: &Pull,
-        now: Now,
-    ) -> Result<bool, HomeError> {
-        let mut news = false;
-        let applied = |seq: &&u64| **seq < pull.reached.applied.length;
-        for seq in pull.unreadable.iter().take(limits::PULL_ATTACHMENTS).filter(applied) {
-            let mut row = self.row(store, *seq)?;
-            if row.unreadable.is_none() {
-                row.unreadable = Some(now.wall);
-                store.put_entry(&row);
-                news = true;
-            }
-        }
-        Ok(news)
     }
 
     /// The next entries after a position, if it lies in this channel's history.
@@ -334,43 +315,60 @@ impl HomeChannel {
         Ok(Batch { entries, head })
     }
 
-    /// What the source said of how far it is. Says how many entries it has newly applied.
+    /// What the source said of how far it is. Says whether that is news.
     pub fn acknowledge(
         &mut self,
         store: &mut dyn HomeStore,
-        reached: &Reached,
+        progress: &Progress,
         now: Now,
-    ) -> Result<u64, HomeError> {
-        let Reached { applied, waiting } = reached;
-        if self.head_at(store, applied.length)?.position != *applied {
-            return Err(HomeError::Forked);
-        }
-        let newly = applied.length.saturating_sub(self.acknowledged);
-        let listed = &waiting[..waiting.len().min(limits::PULL_ATTACHMENTS)];
-        let told = match listed.last() {
-            Some(last) if listed.len() == limits::PULL_ATTACHMENTS => *last,
-            _ => applied.length,
-        };
-        let told = told.min(applied.length);
+    ) -> Result<bool, HomeError> {
+        let Progress { applied, reached, unreadable } = progress;
+        self.lies_in_history(store, applied)?;
+        let Some(reached) = reached else { return Ok(false) };
+        self.lies_in_history(store, &reached.applied)?;
+        let length = reached.applied.length;
+        let waiting = Listed::new(&reached.waiting, limits::WAITING_ENTRIES, length);
+        let unreadable = Listed::new(unreadable, limits::PULL_ATTACHMENTS, length);
+        let told = waiting.until.min(unreadable.until);
         // What acts once acts for good, so that reports may come in any order.
         let open = self.waiting.range(..told).copied().chain(self.told..told);
-        let before = (self.acknowledged, self.told, self.waiting.len());
-        for seq in open.collect::<Vec<_>>() {
-            if listed.contains(&seq) && Guard::WaitingIsNotInForce.holds() {
-                self.waiting.insert(seq);
+        let before = (self.acknowledged, self.told);
+        let (mut moved, mut noted) = (false, false);
+        for seq in open.chain(unreadable.seqs.iter().copied()).collect::<BTreeSet<_>>() {
+            let is_unreadable = unreadable.has(seq);
+            if !is_unreadable && waiting.has(seq) && Guard::WaitingIsNotInForce.holds() {
+                moved |= self.waiting.insert(seq);
                 continue;
             }
-            self.waiting.remove(&seq);
+            moved |= self.waiting.remove(&seq);
             let mut row = self.row(store, seq)?;
-            row.acknowledged = Some(now.wall);
-            store.put_entry(&row);
+            let known = (row.acknowledged, row.unreadable);
+            if is_unreadable {
+                row.unreadable.get_or_insert(now.wall);
+            } else if row.unreadable.is_none() {
+                row.acknowledged.get_or_insert(now.wall);
+            }
+            if known != (row.acknowledged, row.unreadable) {
+                store.put_entry(&row);
+                noted = true;
+            }
         }
-        self.acknowledged = self.acknowledged.max(applied.length);
+        self.acknowledged = self.acknowledged.max(length);
         self.told = self.told.max(told);
-        if before != (self.acknowledged, self.told, self.waiting.len()) {
+        moved |= before != (self.acknowledged, self.told);
+        if moved {
             store.put_channel(self);
         }
-        Ok(newly)
+        Ok(moved || noted)
+    }
+
+    fn lies_in_history(
+        &self,
+        store: &dyn HomeEntries,
+        position: &Position,
+    ) -> Result<(), HomeError> {
+        let ours = self.head_at(store, position.length)?.position;
+        if ours == *position { Ok(()) } else { Err(HomeError::Forked) }
     }
 
     /// Appends an entry as it is, unchecked and without effect at this end: what a faulty home does.
@@ -489,6 +487,30 @@ impl HomeChannel {
         store.put_entry(&row);
         store.put_channel(self);
         Ok(row)
+    }
+}
+
+/// Sequence numbers as a source lists them, and below which number the list says it all.
+struct Listed<'a> {
+    seqs: &'a [u64],
+    until: u64,
+}
+
+impl<'a> Listed<'a> {
+    /// `most`: a list of so many says nothing of what is behind its last. Of what lies beyond `length` a
+    /// list says nothing either.
+    fn new(listed: &'a [u64], most: usize, length: u64) -> Self {
+        let listed = &listed[..listed.len().min(most)];
+        let until = match listed.last() {
+            Some(last) if listed.len() == most => length.min(last.saturating_add(1)),
+            _ => length,
+        };
+        let below = listed.iter().take_while(|seq| **seq < length).count();
+        Self { seqs: &listed[..below], until }
+    }
+
+    fn has(&self, seq: u64) -> bool {
+        self.seqs.binary_search(&seq).is_ok()
     }
 }
 

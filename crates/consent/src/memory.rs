@@ -31,15 +31,19 @@ pub struct MemoryStore {
     pub links: BTreeSet<(ServiceName, ServiceId, ServiceId)>,
     pub direct_denies: BTreeMap<(ServiceId, DecisionId), Attested>,
     pub waiting: BTreeSet<(OrganisationId, u64)>,
+    pub unreadable: BTreeSet<(OrganisationId, u64)>,
     pub uses: BTreeMap<DecisionId, UseCount>,
 }
 
 impl MemoryStore {
     /// What waits of a home's channel, as far as it is told ([`SourceChannel::reached`]).
     pub fn waiting_of(&self, home: &OrganisationId) -> Vec<u64> {
-        let theirs = self.waiting.iter().filter(|(of, _)| of == home);
-        theirs.take(limits::PULL_ATTACHMENTS).map(|(_, seq)| *seq).collect()
+        lowest(&self.waiting, home, limits::WAITING_ENTRIES)
     }
+}
+
+fn lowest(all: &BTreeSet<(OrganisationId, u64)>, of: &OrganisationId, most: usize) -> Vec<u64> {
+    all.iter().filter(|(home, _)| home == of).take(most).map(|(_, seq)| *seq).collect()
 }
 
 impl ChannelStore for MemoryStore {
@@ -115,6 +119,18 @@ impl SourceStore for MemoryStore {
 
     fn drop_waiting(&mut self, home: &OrganisationId, seq: u64) {
         self.waiting.remove(&(home.clone(), seq));
+    }
+
+    fn put_unreadable(&mut self, home: &OrganisationId, seq: u64) {
+        self.unreadable.insert((home.clone(), seq));
+    }
+
+    fn drop_unreadable(&mut self, home: &OrganisationId, seq: u64) {
+        self.unreadable.remove(&(home.clone(), seq));
+    }
+
+    fn unreadable(&self, home: &OrganisationId) -> Result<Vec<u64>, StoreFault> {
+        Ok(lowest(&self.unreadable, home, limits::PULL_ATTACHMENTS))
     }
 
     fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested) {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use trust::Trust;
 use wire::{
-    NetworkId, Now, ServiceId, Signed, Timestamp, cbor,
+    NetworkId, Now, OrganisationId, ServiceId, Signed, Timestamp, cbor,
     channel::{ChannelId, Entry, EntryKind},
     consent::{Attested, Move},
 };
@@ -19,6 +19,7 @@ use crate::{
     home::{Accepted, HomeChannel, HomeError, adopt},
     lease::Run,
     pair::PairState,
+    source::claim,
     store::{HomeEntry, HomeStore},
 };
 
@@ -65,7 +66,15 @@ impl Arrival {
             return Err(ArrivalFault::AtHome);
         }
         let body = cbor::to_vec(moving);
-        let known = own.iter().find(|row| row.holds(EntryKind::MOVE_BEGIN, &body));
+        let same = |row: &&HomeEntry| row.holds(EntryKind::MOVE_BEGIN, &body);
+        // One that waits is enough: another that the citizen signs for the same step brings nothing new.
+        let signed = Signed::<Move>::decode(&moving.object, trust.network());
+        let step = signed.ok().map(|signed| step(signed.unverified()));
+        let waits = |row: &&HomeEntry| {
+            let claim = claim(channel, &row.entry, trust).map(|(_, moving)| self::step(&moving));
+            claim.is_some() && claim == step && held.waits(&channel.home, &row.entry)
+        };
+        let known = own.iter().find(same).or_else(|| own.iter().find(waits));
         if let Some(known) = known.filter(|row| !held.waits(&channel.home, &row.entry)) {
             let begins = Begins::Known(Box::new(known.clone()));
             return Ok(Self { held: held.clone(), pair: held.clone(), begins });
@@ -176,6 +185,11 @@ fn home_since(channel: &ChannelId, entries: &[Entry], network: &NetworkId) -> u3
         }
     };
     entries.iter().find_map(since).unwrap_or(0)
+}
+
+/// From where to where, and the how manieth.
+fn step(moving: &Move) -> (OrganisationId, OrganisationId, u32) {
+    (moving.from.clone(), moving.to.clone(), moving.epoch)
 }
 
 /// Whether a pair that never moved has this home by the source's word, too: another municipality that

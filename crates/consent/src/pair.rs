@@ -276,6 +276,24 @@ impl PairState {
         self.standing().flat_map(|(deny, ids)| ids.iter().map(move |id| (id, deny)))
     }
 
+    /// Takes the denies that these permits name and that are not held here as denies of what each permit is
+    /// about. For who reads channels that have not brought everything yet: whoever named a deny saw it.
+    pub fn assume_named(&mut self, permits: &[DecisionId]) {
+        for id in permits {
+            let Some(permit) = self.permits.get(id) else { continue };
+            let scope = permit.scope.clone();
+            let named = permit.permit.reopens.iter().filter_map(|reopen| match reopen {
+                Reopen::Deny(deny) if !self.knows_deny(deny) => Some(*deny),
+                _ => None,
+            });
+            for deny in named.collect::<Vec<_>>() {
+                let standing =
+                    StandingDeny { key: None, scope: scope.clone(), unreadable_from: None };
+                self.apply_deny(deny, standing);
+            }
+        }
+    }
+
     /// What `reopens` name here. A list that is not held names nothing; nor does a key that was not
     /// ended: what it may still say is not known.
     pub fn reopened<'a>(&'a self, reopens: impl IntoIterator<Item = &'a Reopen>) -> Reopened<'a> {

@@ -39,8 +39,9 @@ pub struct Puller {
     /// How far the home is told that this source is: what its witnesses know, and in the source's log up to
     /// which leaf that is.
     told: Option<(Reached, u64)>,
-    /// What it will be told once they have cosigned this leaf of the source's log.
-    untold: Option<(Reached, u64)>,
+    /// What it will be told once they have cosigned this leaf of the source's log: the oldest that waits for
+    /// them and the newest, so that witnesses who are slower than what comes in are not waited for in vain.
+    untold: Vec<(Reached, u64)>,
     /// Direct denies up to this one were carried by an answered pull.
     denies_after: Option<DenyKey>,
     /// The last one that the pull on its way carries.
@@ -58,7 +59,7 @@ impl Puller {
             hurried: false,
             pause_ms: FIRST_PAUSE_MS,
             told: None,
-            untold: None,
+            untold: Vec::new(),
             denies_after: None,
             carries: None,
         }
@@ -109,23 +110,26 @@ impl Puller {
         // Two commits may be told of in another order than they were made in.
         let mut known = self.told.iter().chain(&self.untold);
         if known.all(|(known, of)| *of <= leaf && *known != reached) {
-            self.untold = Some((reached, leaf));
+            self.untold.truncate(1);
+            self.untold.push((reached, leaf));
         }
     }
 
-    /// The leaf that witnesses have to cosign before the home is told more.
+    /// The next leaf that witnesses have to cosign before the home is told more.
     pub fn untold(&self) -> Option<u64> {
-        self.untold.as_ref().map(|(_, leaf)| *leaf)
+        self.untold.first().map(|(_, leaf)| *leaf)
     }
 
-    /// They have cosigned the source's log up to `leaf`.
-    pub fn witnessed(&mut self, leaf: u64) {
-        if let Some(known) = self.untold.take_if(|(_, of)| *of <= leaf) {
-            self.told = Some(known);
-        }
+    /// They have cosigned the source's log up to `leaf`. Says whether the home is to be told more.
+    pub fn witnessed(&mut self, leaf: u64) -> bool {
+        let known = self.untold.partition_point(|(_, of)| *of <= leaf);
+        let newest = self.untold.drain(..known).next_back();
+        let news = newest.is_some();
+        self.told = newest.or(self.told.take());
+        news
     }
 
-    /// What the home is told; nothing before witnesses know anything: then no pull leaves.
+    /// What the home is told to be in force; nothing before witnesses know anything.
     pub fn told(&self) -> Option<&Reached> {
         self.told.as_ref().map(|(reached, _)| reached)
     }

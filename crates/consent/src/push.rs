@@ -1,7 +1,7 @@
 //! When a home pushes what it owes on one channel: at once when something is accepted, again after a
 //! pause that grows while the source does not answer, and never more than one batch at a time.
 
-use wire::Now;
+use wire::{Now, channel::Position};
 
 /// The pause after a push that failed; doubled with each further one.
 pub const FIRST_PAUSE_MS: u64 = 200;
@@ -10,11 +10,15 @@ pub const LONGEST_PAUSE_MS: u64 = 10_000;
 /// A batch that was not answered for this long counts as failed.
 pub const TIMEOUT_MS: u64 = 30_000;
 
-/// The pacing of one channel's outbox. What is owed is in the store; this knows only *whether*.
+/// The pacing of one channel's outbox, in memory only. What is owed is in the store; this knows
+/// *whether*, and from where on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pusher {
-    /// Something is not acknowledged yet.
+    /// Something is to be sent.
     owed: bool,
+    /// Where the source is, by its last word. What is acknowledged may lag behind: that waits for its
+    /// witnesses.
+    applied: Option<Position>,
     /// Something was accepted since the batch on its way left.
     more: bool,
     /// Since when a batch is on its way (monotonic): the next one waits for its answer, so that a
@@ -34,7 +38,14 @@ impl Default for Pusher {
 impl Pusher {
     /// Owes nothing.
     pub fn new() -> Self {
-        Self { owed: false, more: false, on_its_way: None, due_ms: 0, pause_ms: FIRST_PAUSE_MS }
+        Self {
+            owed: false,
+            applied: None,
+            more: false,
+            on_its_way: None,
+            due_ms: 0,
+            pause_ms: FIRST_PAUSE_MS,
+        }
     }
 
     /// Something is owed: an entry was accepted, or is known to be unacknowledged. Wakes early,
@@ -43,6 +54,17 @@ impl Pusher {
         self.owed = true;
         self.more = self.on_its_way.is_some();
         self.due_ms = self.due_ms.min(now.mono_ms);
+    }
+
+    /// Where the source last said it is; `None`: not since this home started, or it was sent what did not
+    /// fit.
+    pub fn applied(&self) -> Option<&Position> {
+        self.applied.as_ref()
+    }
+
+    /// The source pulled, and said where it is: further, or back if it was put back to an old copy.
+    pub fn heard(&mut self, applied: Position) {
+        self.applied = Some(applied);
     }
 
     /// When to look again, on the monotonic clock; `None`: not before something is owed.
@@ -69,11 +91,11 @@ impl Pusher {
         true
     }
 
-    /// The source said how far it is: `newly` entries further. `more`: the store still holds entries
-    /// beyond that. A source that is no further than before has failed: it would be sent the same again
-    /// without a pause.
-    pub fn acknowledged(&mut self, newly: u64, more: bool, now: Now) {
-        if newly == 0 && more {
+    /// The source answered a push, and is now here. `more`: the store holds entries beyond that. A source
+    /// that is no further than before has failed: it would be sent the same again without a pause.
+    pub fn pushed(&mut self, applied: Position, more: bool, now: Now) {
+        let before = self.applied.replace(applied);
+        if more && before.is_some_and(|before| before.length >= applied.length) {
             return self.failed(now);
         }
         self.on_its_way = None;
@@ -81,6 +103,13 @@ impl Pusher {
         self.more = false;
         self.due_ms = now.mono_ms;
         self.pause_ms = FIRST_PAUSE_MS;
+    }
+
+    /// Nothing was left to send.
+    pub fn idle(&mut self) {
+        self.on_its_way = None;
+        self.owed = self.more;
+        self.more = false;
     }
 
     /// No answer, or none that can be used.
@@ -96,9 +125,13 @@ impl Pusher {
 
 #[cfg(test)]
 mod tests {
-    use wire::Timestamp;
+    use wire::{Hash, Timestamp};
 
     use super::*;
+
+    fn position(length: u64) -> Position {
+        Position { length, chain: Hash([length as u8; 32]) }
+    }
 
     fn at(mono_ms: u64) -> Now {
         Now { mono_ms, wall: Timestamp(1_800_000_000_000) }
@@ -125,9 +158,9 @@ mod tests {
         assert!(!pusher.begin(at(6)), "one batch at a time");
         pusher.owed(at(7));
         assert!(!pusher.begin(at(7)), "more accepted: still one batch at a time");
-        pusher.acknowledged(1, false, at(8));
+        pusher.pushed(position(1), false, at(8));
         assert!(pusher.begin(at(8)), "what was accepted meanwhile");
-        pusher.acknowledged(1, false, at(9));
+        pusher.pushed(position(1), false, at(9));
         assert_eq!(pusher.wake_at_ms(), None);
     }
 
@@ -135,7 +168,7 @@ mod tests {
     fn more_in_the_store_leaves_as_the_next_batch() {
         let mut pusher = owing();
         assert!(pusher.begin(at(5)));
-        pusher.acknowledged(1, true, at(9));
+        pusher.pushed(position(1), true, at(9));
         assert_eq!(pusher.wake_at_ms(), Some(9));
         assert!(pusher.begin(at(9)));
     }
@@ -155,7 +188,7 @@ mod tests {
         }
         assert_eq!(pauses, [200, 400, 800, 1_600, 3_200, 6_400, 10_000, 10_000]);
         assert!(pusher.begin(at(now)));
-        pusher.acknowledged(1, true, at(now));
+        pusher.pushed(position(1), true, at(now));
         assert!(pusher.begin(at(now)));
         pusher.failed(at(now));
         assert_eq!(pusher.wake_at_ms(), Some(now + FIRST_PAUSE_MS));
@@ -164,13 +197,37 @@ mod tests {
     #[test]
     fn an_answer_without_progress_is_a_failure() {
         let mut pusher = owing();
+        pusher.heard(position(0));
         assert!(pusher.begin(at(5)));
-        pusher.acknowledged(0, true, at(9));
+        pusher.pushed(position(0), true, at(9));
         assert_eq!(pusher.wake_at_ms(), Some(9 + FIRST_PAUSE_MS));
         assert!(pusher.begin(at(9 + FIRST_PAUSE_MS)));
         // A pull had told of all of it before.
-        pusher.acknowledged(0, false, at(300));
+        pusher.pushed(position(0), false, at(300));
         assert_eq!(pusher.wake_at_ms(), None);
+    }
+
+    #[test]
+    fn the_next_batch_starts_where_the_source_says_it_is() {
+        let mut pusher = owing();
+        assert_eq!(
+            pusher.applied(),
+            None,
+            "after a start what is acknowledged is all that is known"
+        );
+        assert!(pusher.begin(at(5)));
+        pusher.pushed(position(7), true, at(9));
+        assert_eq!(pusher.applied(), Some(&position(7)));
+        assert!(pusher.begin(at(9)));
+        pusher.idle();
+        assert_eq!(pusher.wake_at_ms(), None, "a pull brought the rest");
+        // It was put back to an old copy.
+        pusher.heard(position(3));
+        pusher.owed(at(20));
+        assert!(pusher.begin(at(20)));
+        pusher.owed(at(21));
+        pusher.idle();
+        assert!(pusher.begin(at(21)), "what was accepted while nothing was found to send");
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The source's end of a channel: it applies what the homes owe it, and reports what it could not
 //! read. The head always advances: one bad entry never stops a city.
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 use trust::Trust;
 use wire::{
     DecisionId, Hash, NetworkId, Nonce, Now, OrganisationId, ServiceId, ServiceName, Signed,
     Timestamp, cbor,
-    channel::{ChannelHead, ChannelId, Entry, EntryKind, HeadStatement, Position, Pull, Reached},
+    channel::{
+        ChannelHead, ChannelId, Entry, EntryKind, HeadStatement, Position, Progress, Pull, Reached,
+    },
     consent::{Attested, Move, Recipient},
     limits,
 };
@@ -30,13 +30,7 @@ use crate::{
 pub struct SourceChannel {
     id: ChannelId,
     applied: ChannelHead,
-    /// Entries that could not be read or verified, until the home has heard of it.
-    unreadable: BTreeSet<u64>,
 }
-
-/// Most unreadable entries that wait to be reported: a home that fills its channel with them does not
-/// fill the source's store. What is beyond is in the evidence log only.
-pub const UNREADABLE: usize = 4096;
 
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum SourceError {
@@ -56,15 +50,26 @@ pub struct AppliedEntry {
     pub decision: Option<DecisionId>,
     /// Set if it could not be read, was not entitled, or contradicts its header.
     pub fault: Option<String>,
-    /// Entries that had waited, by their home's channel, and act from now on.
-    pub acted: Vec<(OrganisationId, u64)>,
+    /// Entries that had waited, and act from now on.
+    pub acted: Vec<Acted>,
+}
+
+/// An entry that had waited for the home before to let go, once it acts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acted {
+    /// In whose channel it stands.
+    pub home: OrganisationId,
+    pub seq: u64,
+    pub hash: Hash,
+    /// As in [`AppliedEntry`].
+    pub fault: Option<String>,
 }
 
 impl SourceChannel {
     pub fn new(network: &NetworkId, id: ChannelId) -> Self {
         let applied =
             ChannelHead { position: Position::start(network, &id), map: evidence::map::EMPTY_ROOT };
-        Self { id, applied, unreadable: BTreeSet::new() }
+        Self { id, applied }
     }
 
     pub fn id(&self) -> &ChannelId {
@@ -76,13 +81,21 @@ impl SourceChannel {
     }
 
     /// How far this channel is here, if these entries of it wait: the first
-    /// [`limits::PULL_ATTACHMENTS`] that the store has of [`SourceStore::put_waiting`]. The home is told
+    /// [`limits::WAITING_ENTRIES`] that the store has of [`SourceStore::put_waiting`]. The home is told
     /// of it once witnesses know of it ([`crate::Puller`]).
     pub fn reached(&self, waiting: Vec<u64>) -> Reached {
         Reached { applied: self.applied.position, waiting }
     }
 
-    /// The next pull, which says that this much is `reached`, and up to which direct deny it has looked for those of the home's citizens. They
+    /// What the home is told, of which so much is `reached`. `unreadable`: the first
+    /// [`limits::PULL_ATTACHMENTS`] that the store has of [`SourceStore::put_unreadable`].
+    pub fn progress(&self, reached: Option<Reached>, mut unreadable: Vec<u64>) -> Progress {
+        let below = reached.as_ref().map_or(0, |reached| reached.applied.length);
+        unreadable.retain(|seq| *seq < below);
+        Progress { applied: self.applied.position, reached, unreadable }
+    }
+
+    /// The next pull, and up to which direct deny it has looked for those of the home's citizens. They
     /// ride along until the channel brings them back; those behind `after` go first, so that neither
     /// some which the home will not take nor those of other homes hold up the others
     /// ([`crate::Puller::denies_after`]).
@@ -90,14 +103,12 @@ impl SourceChannel {
         &self,
         store: &dyn SourceStore,
         nonce: Nonce,
-        reached: Reached,
+        reached: Option<Reached>,
         after: Option<&DenyKey>,
     ) -> Result<(Pull, Option<DenyKey>), StoreFault> {
         let (denies, looked_up_to) = self.denies_to_carry(store, after)?;
-        let unreadable = self.unreadable.range(..reached.applied.length).copied();
-        let unreadable = unreadable.take(limits::PULL_ATTACHMENTS).collect();
-        let pull = Pull { channel: self.id.clone(), nonce, reached, denies, unreadable };
-        Ok((pull, looked_up_to))
+        let progress = self.progress(reached, store.unreadable(&self.id.home)?);
+        Ok((Pull { channel: self.id.clone(), nonce, progress, denies }, looked_up_to))
     }
 
     /// Direct denies of the home's citizens, from the first one behind `after` on and around to it, as
@@ -129,13 +140,9 @@ impl SourceChannel {
     }
 
     /// The home answered a pull that reported these entries unreadable: it has them on disk.
-    pub fn reported(&mut self, store: &mut dyn SourceStore, unreadable: &[u64]) {
-        let before = self.unreadable.len();
+    pub fn reported(&self, store: &mut dyn SourceStore, unreadable: &[u64]) {
         for seq in unreadable {
-            self.unreadable.remove(seq);
-        }
-        if self.unreadable.len() < before {
-            store.put_channel(self);
+            store.drop_unreadable(&self.id.home, *seq);
         }
     }
 
@@ -169,9 +176,6 @@ impl SourceChannel {
             }
             let hash = entry.hash();
             let applied = next.apply_entry(store, entry, &hash, trust, now)?;
-            if applied.fault.is_some() && next.unreadable.len() < UNREADABLE {
-                next.unreadable.insert(entry.seq);
-            }
             store.put_entry(entry);
             next.applied = ChannelHead {
                 position: next.applied.position.after(&hash),
@@ -201,8 +205,14 @@ impl SourceChannel {
         if waits {
             store.put_waiting(&self.id.home, entry.seq);
         }
-        for (home, seq) in &acted {
+        if fault.is_some() {
+            store.put_unreadable(&self.id.home, entry.seq);
+        }
+        for Acted { home, seq, fault, .. } in &acted {
             store.drop_waiting(home, *seq);
+            if fault.is_some() {
+                store.put_unreadable(home, *seq);
+            }
         }
         if let Some(id) = decision {
             if pair.home.as_ref() == Some(&self.id.home) {
@@ -237,8 +247,8 @@ pub struct Absorbed {
     pub fault: Option<String>,
     /// It waits in the pair, without effect.
     pub waits: bool,
-    /// What had waited and acts now: of which home's channel, and its number there.
-    pub acted: Vec<(OrganisationId, u64)>,
+    /// What had waited and acts now.
+    pub acted: Vec<Acted>,
 }
 
 /// Who judges entries: the trust list. A seam, so that a model checker need not check the same
@@ -286,45 +296,68 @@ pub fn absorb(
     if pair.is_home(&channel.home) {
         pair.forget_over(at.min(entry.time));
     }
-    while let Some((home, entries)) = next_to_act(channel, pair, trust, at) {
+    while let Some((home, entries, on_removal)) = next_to_act(channel, pair, trust, at) {
         let channel = ChannelId { home, source: channel.source.clone() };
-        for entry in &entries {
-            let waited = absorb_one(&channel, pair, entry, &entry.hash(), trust, at);
+        for (number, entry) in entries.iter().enumerate() {
+            let hash = entry.hash();
+            let mut waited = absorb_one(&channel, pair, entry, &hash, trust, at);
+            if on_removal == Some(number) {
+                close_all(&channel, pair, entry);
+                waited.fault = Some(HOME_REMOVED.to_owned());
+            }
             absorbed.links.extend(waited.links);
-            absorbed.acted.push((channel.home.clone(), entry.seq));
+            let (home, seq) = (channel.home.clone(), entry.seq);
+            absorbed.acted.push(Acted { home, seq, hash, fault: waited.fault });
         }
     }
     absorbed
 }
 
 /// The home whose waiting entries are to act now: the pair's, or, where the trust list no longer has
-/// that one, the one that the pair moves to from there.
+/// that one, the one that the pair moves to from there; then with which of them it begins.
 fn next_to_act(
     channel: &ChannelId,
     pair: &mut PairState,
     trust: &Trust,
     at: Timestamp,
-) -> Option<(OrganisationId, Vec<Entry>)> {
+) -> Option<(OrganisationId, Vec<Entry>, Option<usize>)> {
     let home = pair.home.clone()?;
     if let Some(entries) = pair.waiting.remove(&home) {
-        return Some((home, entries));
+        return Some((home, entries, None));
     }
-    let (to, moving) = pair.waiting.iter().find_map(|(to, entries)| {
+    let (to, begins, moving) = pair.waiting.iter().find_map(|(to, entries)| {
         let channel = ChannelId { home: to.clone(), source: channel.source.clone() };
-        let begin = entries.iter().find_map(|entry| {
+        let begin = entries.iter().enumerate().find_map(|(number, entry)| {
             let body = claim(&channel, entry, trust)?.0;
-            AdmittedMove::admit_begin(&body, &channel, pair, trust, at.min(entry.time)).ok()
+            let at = at.min(entry.time);
+            let begin = AdmittedMove::admit_begin(&body, &channel, pair, trust, at).ok()?;
+            Some((number, begin))
         });
-        Some((to.clone(), begin?))
+        begin.map(|(number, begin)| (to.clone(), number, begin))
     })?;
     // Only the trust list's removal of the home brings us here; the entry itself begins below.
     pair.leave(&moving.moving().from, &to, moving.moving().epoch);
     let entries = pair.waiting.remove(&to)?;
-    Some((to, entries))
+    Some((to, entries, Some(begins)))
+}
+
+/// Lets an entry stand as a deny of its scope that can be read here, where the source says that it cannot:
+/// for a wallet, which shows what the source does. Gives the id under which it stands.
+pub fn stand_as_deny(channel: &ChannelId, pair: &mut PairState, entry: &Entry) -> DecisionId {
+    let hash = entry.hash();
+    apply_unreadable(channel, pair, entry, &hash);
+    unreadable_id(channel, &hash)
+}
+
+/// A home that is off the trust list has not let its pair go: what it still owed the source, a deny perhaps
+/// that it called in force, nobody can tell. So the begin of the next home stands as a deny of everything,
+/// under the id of an entry that could not be read, until a permit names it.
+pub(crate) fn close_all(channel: &ChannelId, pair: &mut PairState, begin: &Entry) {
+    stand_as_deny(channel, pair, begin);
 }
 
 /// The move that a move-begin of this channel says it begins; nothing of it is checked.
-fn claim(channel: &ChannelId, entry: &Entry, trust: &Trust) -> Option<(Attested, Move)> {
+pub(crate) fn claim(channel: &ChannelId, entry: &Entry, trust: &Trust) -> Option<(Attested, Move)> {
     if entry.kind != EntryKind::MOVE_BEGIN {
         return None;
     }
@@ -432,6 +465,10 @@ fn absorb_one(
         }
     }
 }
+
+/// Why a begin that counts is reported as one that cannot be read.
+const HOME_REMOVED: &str = "the home before is off the trust list and may have owed denies: this begin denies \
+                            everything until a permit names it";
 
 fn apply_unreadable(channel: &ChannelId, pair: &mut PairState, entry: &Entry, hash: &Hash) {
     let id = unreadable_id(channel, hash);

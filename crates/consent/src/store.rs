@@ -118,6 +118,12 @@ pub trait SourceStore: ChannelStore {
     /// An entry of a home's channel to this source waits in its pair, without effect.
     fn put_waiting(&mut self, home: &OrganisationId, seq: u64);
     fn drop_waiting(&mut self, home: &OrganisationId, seq: u64);
+    /// An entry of a home's channel to this source could not be read or verified, and the home has still
+    /// to hear of it.
+    fn put_unreadable(&mut self, home: &OrganisationId, seq: u64);
+    fn drop_unreadable(&mut self, home: &OrganisationId, seq: u64);
+    /// The lowest of them, at most [`wire::limits::PULL_ATTACHMENTS`].
+    fn unreadable(&self, home: &OrganisationId) -> Result<Vec<u64>, StoreFault>;
     fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested);
     fn drop_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId);
     fn uses(&self, permit: &DecisionId) -> Result<UseCount, StoreFault>;

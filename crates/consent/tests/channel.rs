@@ -23,7 +23,7 @@ use consent::{
 use fixture::{Fixture, NOW, RUN, now};
 use wire::{
     Hash, Nonce, Now, Timestamp,
-    channel::{EntryKind, Pull},
+    channel::EntryKind,
     citizen::InForce,
     consent::{Items, Recipient, Reopen, Scope},
 };
@@ -192,7 +192,7 @@ fn an_entry_that_cannot_be_read_is_a_deny_of_its_scope_but_never_a_permit() {
     fixture.sync();
     assert_eq!(fixture.ask(), Err(Refused::Denied), "an unknown kind is a deny");
     let pull = fixture.pull(Nonce([0; 16]), None).unwrap().0;
-    assert_eq!(pull.unreadable, [2, 3], "both are reported");
+    assert_eq!(pull.progress.unreadable, [2, 3], "both are reported");
 }
 
 #[test]
@@ -243,10 +243,10 @@ fn a_source_of_another_history_gets_no_lease() {
     fixture.accept_permit(vec![]);
     fixture.sync();
     let mut pull = fixture.pull(Nonce([1; 16]), None).unwrap().0;
-    pull.reached.applied.chain = Hash([9; 32]);
+    pull.progress.applied.chain = Hash([9; 32]);
     let (home, store) = (&mut fixture.home, &mut fixture.home_store);
     assert!(matches!(home.grant(store, &pull, 60_000, &RUN, now()), Err(HomeError::Forked)));
-    pull.reached.applied.length = 99;
+    pull.progress.applied.length = 99;
     assert!(matches!(home.grant(store, &pull, 60_000, &RUN, now()), Err(HomeError::Forked)));
 }
 
@@ -363,7 +363,7 @@ fn what_the_source_could_not_read_is_shown_and_reported_once() {
     fixture.force_entry_with(EntryKind::PERMIT, Scope::EVERYTHING, &garbage);
     fixture.sync();
     let (pull, _) = fixture.pull(Nonce([1; 16]), None).unwrap();
-    assert_eq!(pull.unreadable, [1]);
+    assert_eq!(pull.progress.unreadable, [1]);
     let (home, store) = (&mut fixture.home, &mut fixture.home_store);
     assert!(home.grant(store, &pull, 60_000, &RUN, now()).unwrap().wrote);
     let row = |fixture: &Fixture| fixture.home_store.home_entries[1].clone();
@@ -375,12 +375,13 @@ fn what_the_source_could_not_read_is_shown_and_reported_once() {
     );
     assert_eq!(row(&fixture).unreadable, Some(NOW));
     // The answer came: the source need not say it again, not after a restart either.
-    fixture.source.reported(&mut fixture.source_store, &pull.unreadable);
+    fixture.source.reported(&mut fixture.source_store, &pull.progress.unreadable);
     assert_eq!(fixture.source_store.source_channel.as_ref(), Some(&fixture.source));
     let (pull, _) = fixture.pull(Nonce([2; 16]), None).unwrap();
-    assert!(pull.unreadable.is_empty());
+    assert!(pull.progress.unreadable.is_empty());
     // What the source cannot have seen is not taken.
-    let pull = Pull { unreadable: vec![2, 99], ..pull };
+    let mut pull = pull;
+    pull.progress.unreadable = vec![2, 99];
     assert!(
         !fixture.home.grant(&mut fixture.home_store, &pull, 60_000, &RUN, later(9)).unwrap().wrote
     );

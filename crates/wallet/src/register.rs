@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use consent::{
     CheckedExtract, PairState, Permitted, Query, Refused, UseCount, evaluate, moving, scope,
-    source::{absorb, unreadable_id},
+    source::{absorb, stand_as_deny, unreadable_id},
 };
 use serde::{Deserialize, Serialize};
 use trust::{ChainError, Freshness, Trust};
@@ -185,7 +185,10 @@ impl Wallet {
             for entry in entries {
                 let listed = listed.get(&entry.seq).filter(|_| is_own);
                 let id = listed.map(|listed| listed.decision);
-                let content = view.absorb_entry(channel, entry, id, trust, at);
+                let mut content = view.absorb_entry(channel, entry, id, trust, at);
+                if let Some(InForce::Unreadable(_)) = listed.map(|listed| listed.status) {
+                    content = view.as_the_source_says(channel, entry, content);
+                }
                 view.rows.push(RegisterRow {
                     home: channel.home.clone(),
                     seq: entry.seq,
@@ -232,7 +235,16 @@ impl RegisterView {
         let as_listed = |id: Option<DecisionId>| listed_as.is_none_or(|listed| listed == id);
         let hash = entry.hash();
         // As the source does: at the time in the entry's header, or now if that is to come.
-        let absorbed = absorb(channel, &mut self.pair, entry, &hash, trust, now);
+        let mut absorbed = absorb(channel, &mut self.pair, entry, &hash, trust, now);
+        for acted in absorbed.acted {
+            let Some(fault) = acted.fault else { continue };
+            if (&acted.home, acted.seq) == (&channel.home, entry.seq) {
+                absorbed.fault = Some(fault);
+                continue;
+            }
+            let channel = ChannelId { home: acted.home, source: channel.source.clone() };
+            self.note_fault(&channel, acted.seq, &acted.hash, fault);
+        }
         if absorbed.fault.is_none()
             && as_listed(absorbed.decision)
             && let Some(content) = read_body(entry, trust.network())
@@ -251,6 +263,34 @@ impl RegisterView {
             .flatten()
             .find(|id| self.pair.knows_deny(id));
         RegisterContent::Unreadable { kind: entry.kind, stands_as, fault }
+    }
+
+    /// An entry that holds here and, by the source's word, not there: its trust list is another, or it
+    /// never heard of what this entry follows. What opens shows that by its status. Anything else is a
+    /// deny there, which a permit has to name.
+    fn as_the_source_says(
+        &mut self,
+        channel: &ChannelId,
+        entry: &Entry,
+        content: RegisterContent,
+    ) -> RegisterContent {
+        let opens = matches!(entry.kind, EntryKind::PERMIT | EntryKind::KEY_BEGIN);
+        if opens || matches!(content, RegisterContent::Unreadable { .. }) {
+            return content;
+        }
+        let stands_as = Some(stand_as_deny(channel, &mut self.pair, entry));
+        let fault = "by the source's word it does not hold there".to_owned();
+        RegisterContent::Unreadable { kind: entry.kind, stands_as, fault }
+    }
+
+    /// An entry that is in the list already does not hold after all: it had waited.
+    fn note_fault(&mut self, channel: &ChannelId, seq: u64, hash: &Hash, fault: String) {
+        let stands_as = Some(unreadable_id(channel, hash)).filter(|id| self.pair.knows_deny(id));
+        let mut rows = self.rows.iter_mut();
+        if let Some(row) = rows.find(|row| row.home == channel.home && row.seq == seq) {
+            let kind = row.content.kind();
+            row.content = RegisterContent::Unreadable { kind, stands_as, fault };
+        }
     }
 }
 
@@ -292,6 +332,21 @@ fn read_body(entry: &Entry, network: &NetworkId) -> Option<RegisterContent> {
             Some(RegisterContent::Collapse(collapse))
         }
         _ => None,
+    }
+}
+
+impl RegisterContent {
+    fn kind(&self) -> EntryKind {
+        match self {
+            Self::Decision { decision, .. } if decision.verdict == Verdict::Deny => EntryKind::DENY,
+            Self::Decision { .. } => EntryKind::PERMIT,
+            Self::KeyBegin(_) => EntryKind::KEY_BEGIN,
+            Self::KeyEnd(_) => EntryKind::KEY_END,
+            Self::MoveBegin(_) => EntryKind::MOVE_BEGIN,
+            Self::MoveEnd(_) => EntryKind::MOVE_END,
+            Self::Collapse(_) => EntryKind::COLLAPSE,
+            Self::Unreadable { kind, .. } => *kind,
+        }
     }
 }
 

@@ -99,15 +99,27 @@ impl Position {
     }
 }
 
-/// How far a source is with a channel, as far as its witnesses know of it: nothing that is put back from
-/// an old copy unseen takes it back.
+/// How far a source is with a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Durably applied: where the entries go on that it is sent next.
+    pub applied: Position,
+    /// What the home may call in force; `None` before the source's witnesses know of anything.
+    pub reached: Option<Reached>,
+    /// Sequence numbers, rising, of entries below what is reached that the source could not read or
+    /// verify: the lowest [`crate::limits::PULL_ATTACHMENTS`], until the home has answered a pull with them.
+    pub unreadable: Vec<u64>,
+}
+
+/// How far a source is as its witnesses know it: nothing that is put back from an old copy unseen takes
+/// it back.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Reached {
-    /// Durably applied.
     pub applied: Position,
     /// Sequence numbers, rising, of applied entries that have no effect yet: they wait for the home
-    /// before to let their pair go. A list of [`crate::limits::PULL_ATTACHMENTS`], the most there may
+    /// before to let their pair go. A list of [`crate::limits::WAITING_ENTRIES`], the most there may
     /// be, says nothing of entries behind its last one.
     pub waiting: Vec<u64>,
 }
@@ -178,7 +190,7 @@ pub enum ChannelRequest {
 #[serde(rename_all = "kebab-case")]
 pub enum ChannelReply {
     /// To a push: how far the source is, whatever the push held.
-    Applied(Reached),
+    Applied(Progress),
     Pulled(PullReply),
     /// To a relayed deny: it is durable at the source, cosigned by its witnesses, and bites. A signed
     /// [`crate::notice::Effect`], with the chain of the source's organisation.
@@ -225,11 +237,9 @@ pub struct Push {
 pub struct Pull {
     pub channel: ChannelId,
     pub nonce: Nonce,
-    pub reached: Reached,
+    pub progress: Progress,
     /// Denies handed straight to the source that it has not seen in the channel yet.
     pub denies: Vec<Attested>,
-    /// Sequence numbers of entries it could not read or verify.
-    pub unreadable: Vec<u64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -237,7 +247,7 @@ pub struct Pull {
 pub struct PullReply {
     /// A signed [`Grant`].
     pub grant: Bytes,
-    /// The next entries after what is `reached`, and where they end; the rest comes with the next pull.
+    /// The next entries after what is `applied`, and where they end; the rest comes with the next pull.
     pub entries: Vec<Entry>,
     /// A signed [`HeadStatement`] for the position after the last of `entries`.
     pub statement: Bytes,

@@ -27,6 +27,9 @@ pub const COLLAPSED: usize = 1024;
 pub const PERMITS: usize = 512;
 /// Bytes of entries from one home to come that wait in a pair until the home before lets go.
 pub const WAITING: usize = 512 * 1024;
+/// Entries of one channel that wait at its source for a home before to let go: as many the source lists,
+/// and with so many a home takes no further move whose home before has not let go.
+pub const WAITING_ENTRIES: usize = 4096;
 /// Homes to come whose entries may wait in one pair.
 pub const HOMES_TO_COME: usize = 4;
 /// Most certificates in one chain, leaf included, anchor excluded.

@@ -120,6 +120,9 @@ pub struct Effect {
     pub seq: Option<u64>,
     pub how: EffectHow,
     pub since: Timestamp,
+    /// At the source: every release that its evidence log has at this leaf or a later one was made with the
+    /// decision standing, whatever time it names. `None` from a home.
+    pub log_index: Option<u64>,
     /// When this was signed.
     pub time: Timestamp,
     /// Whether a present-consent at a source that has not received the deny is excepted (DESIGN

@@ -8,7 +8,7 @@ use wire::{
     Bytes, DecisionId, Hash, KeyHash, Timestamp,
     asking::Answered,
     cbor,
-    channel::{ChannelRefusal, ChannelReply, EntryKind, Position, Reached},
+    channel::{ChannelRefusal, ChannelReply, EntryKind, Position, Progress, Reached},
     citizen::{InForce, Standing},
     consent::{
         DocumentKind, ExpressedBy, Items, Onward, PurposeScope, Recipient, Reopen, Uses, Verdict,
@@ -113,10 +113,14 @@ fn channel() {
         (ChannelReply::Answered, r#""answered""#),
         (ChannelReply::Refused(ChannelRefusal::Forked), r#"{"refused":"forked"}"#),
         (
-            ChannelReply::Applied(Reached { applied, waiting: vec![5] }),
+            ChannelReply::Applied(Progress {
+                applied,
+                reached: Some(Reached { applied, waiting: vec![5] }),
+                unreadable: vec![1],
+            }),
             &*format!(
-                r#"{{"applied":{{"applied":{{"length":2,"chain":"{}"}},"waiting":[5]}}}}"#,
-                hex("01")
+                r#"{{"applied":{{"applied":{0},"reached":{{"applied":{0},"waiting":[5]}},"unreadable":[1]}}}}"#,
+                format_args!(r#"{{"length":2,"chain":"{}"}}"#, hex("01"))
             ),
         ),
     ]);

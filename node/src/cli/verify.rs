@@ -45,6 +45,12 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<()> {
             );
             Ok(())
         }
+        Err(error) if error.is_about_a_deny() => {
+            println!("  FAILED  {error}");
+            bail!(
+                "{path}: the bundle itself holds; a deny handed in cannot be held against it: {error}"
+            );
+        }
         Err(error) => {
             println!("  FAILED  {error}");
             bail!("{path}: this bundle proves nothing: {error}");

@@ -20,8 +20,8 @@ use trust::member::Member;
 use wire::{
     Bytes, NetworkId, ServiceId,
     channel::{
-        ChannelId, ChannelRefusal, ChannelReply, ChannelRequest, Grant, Position, Pull, PullReply,
-        Push, Reached,
+        ChannelId, ChannelRefusal, ChannelReply, ChannelRequest, Grant, Position, Progress, Pull,
+        PullReply, Push,
     },
     consent::Attested,
     limits,
@@ -103,6 +103,20 @@ impl Outboxes {
 
     /// Something new is owed on this channel.
     pub fn wake(self: &Arc<Self>, channel: &ChannelId) {
+        let outbox = self.outbox(channel);
+        outbox.pusher().owed(self.context.now());
+        outbox.changed.notify_one();
+    }
+
+    /// The source pulled: it is back, if it was away, and it is here. What its pull does not bring leaves.
+    fn heard(self: &Arc<Self>, channel: &ChannelId, applied: Position) {
+        let outbox = self.outbox(channel);
+        outbox.pusher().heard(applied);
+        outbox.pusher().owed(self.context.now());
+        outbox.changed.notify_one();
+    }
+
+    fn outbox(self: &Arc<Self>, channel: &ChannelId) -> Arc<Outbox> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         let outbox = channels.entry(channel.clone()).or_insert_with(|| {
             let pusher = Mutex::new(Pusher::new());
@@ -110,8 +124,7 @@ impl Outboxes {
             tokio::spawn(Arc::clone(self).push_for_ever(channel.clone(), Arc::clone(&outbox)));
             outbox
         });
-        outbox.pusher().owed(self.context.now());
-        outbox.changed.notify_one();
+        Arc::clone(outbox)
     }
 
     async fn push_for_ever(self: Arc<Self>, channel: ChannelId, outbox: Arc<Outbox>) {
@@ -121,29 +134,31 @@ impl Outboxes {
             if !outbox.pusher().begin(self.context.now()) {
                 continue;
             }
-            let pushed = self.push_once(&channel).await;
-            let now = self.context.now();
+            let pushed = self.push_once(&channel, &outbox).await;
             match pushed {
-                Ok((newly, more)) => outbox.pusher().acknowledged(newly, more, now),
+                Ok(()) => {}
                 Err(Fault::Stopping | Fault::NotServing(_)) => return,
                 Err(fault) => {
                     tracing::debug!(source = %channel.source, %fault, "push failed, trying again");
                     self.context.metrics.push_failures.inc();
-                    outbox.pusher().failed(now);
+                    outbox.pusher().failed(self.context.now());
                 }
             }
         }
     }
 
-    /// Sends one batch. Says how many entries are newly acknowledged, and whether more are owed.
-    async fn push_once(&self, channel: &ChannelId) -> Result<(u64, bool), Fault> {
+    /// Sends one batch.
+    async fn push_once(&self, channel: &ChannelId, outbox: &Outbox) -> Result<(), Fault> {
         let context = &self.context;
         let network = *context.live_trust()?.network();
         // What is owed is durable, and only this task says that it was taken: no turn at the commit
         // point, where a batch may just be syncing.
-        let batch = owed(&*context.committer.read(), &network, channel);
-        let batch = match batch {
-            Ok(batch) if batch.entries.is_empty() => return Ok((0, false)),
+        let applied = outbox.pusher().applied().copied();
+        let batch = match owed(&*context.committer.read(), &network, channel, applied) {
+            Ok(batch) if batch.entries.is_empty() => {
+                outbox.pusher().idle();
+                return Ok(());
+            }
             Ok(batch) => batch,
             Err(HomeError::Store(fault)) => return Err(fault.into()),
             Err(_) => return Err(Fault::Protocol),
@@ -152,16 +167,15 @@ impl Outboxes {
         let push = Push { channel: channel.clone(), entries: batch.entries, statement };
         let source = channel.source.organisation();
         let reply = context.ask(&source, Protocol::Channel, &ChannelRequest::Push(push)).await?;
-        let ChannelReply::Applied(reached) = reply else { return Err(Fault::Protocol) };
-        self.acknowledged(channel, reached).await
+        let ChannelReply::Applied(progress) = reply else { return Err(Fault::Protocol) };
+        let applied = progress.applied;
+        let length = self.acknowledged(channel, progress).await?;
+        outbox.pusher().pushed(applied, applied.length < length, context.now());
+        Ok(())
     }
 
-    /// Notes how far the source is.
-    async fn acknowledged(
-        &self,
-        channel: &ChannelId,
-        reached: Reached,
-    ) -> Result<(u64, bool), Fault> {
+    /// Notes how far the source is; gives how long the channel is.
+    async fn acknowledged(&self, channel: &ChannelId, progress: Progress) -> Result<u64, Fault> {
         let context = &self.context;
         let network = *context.trust().network();
         let id = channel.clone();
@@ -170,8 +184,8 @@ impl Outboxes {
                 let mut home = load_channel(tx, &network, &id)?;
                 let now = tx.now();
                 let mut store = HomeChannelStore { tx, channel: id };
-                let newly = home.acknowledge(&mut store, &reached, now)?;
-                Ok::<_, HomeError>((newly, home.acknowledged() < home.head().position.length))
+                home.acknowledge(&mut store, &progress, now)?;
+                Ok::<_, HomeError>(home.head().position.length)
             })
             .await?;
         match done {
@@ -185,22 +199,24 @@ impl Outboxes {
     }
 }
 
-/// The next batch after what the source last acknowledged.
+/// The next batch after where the source is, or, not known, after what it last acknowledged.
 fn owed(
     read: &(impl Read + ?Sized),
     network: &NetworkId,
     channel: &ChannelId,
+    applied: Option<Position>,
 ) -> Result<Batch, HomeError> {
     let home = load_channel(read, network, channel)?;
     let entries = HomeChannelEntries { read, channel: channel.clone() };
-    let acknowledged = match home.acknowledged().checked_sub(1) {
-        None => Position::start(network, channel),
-        Some(last) => match entries.entry(last)? {
+    let applied = match (applied, home.acknowledged().checked_sub(1)) {
+        (Some(applied), _) => applied,
+        (None, None) => Position::start(network, channel),
+        (None, Some(last)) => match entries.entry(last)? {
             Some(row) => row.head.position,
             None => return Err(consent::StoreFault(format!("entry {last} is missing")).into()),
         },
     };
-    home.batch_after(&entries, &acknowledged)
+    home.batch_after(&entries, &applied)
 }
 
 impl Home {
@@ -213,8 +229,11 @@ impl Home {
         if !from.owns(&pull.channel.source) {
             return ChannelReply::Refused(ChannelRefusal::NotYours);
         }
-        let lists = [pull.denies.len(), pull.unreadable.len(), pull.reached.waiting.len()];
-        if lists.iter().any(|length| *length > limits::PULL_ATTACHMENTS) {
+        let Progress { reached, unreadable, .. } = &pull.progress;
+        let waiting = reached.as_ref().map_or(0, |reached| reached.waiting.len());
+        if pull.denies.len().max(unreadable.len()) > limits::PULL_ATTACHMENTS
+            || waiting > limits::WAITING_ENTRIES
+        {
             return ChannelReply::Refused(ChannelRefusal::Malformed);
         }
         // Those that are not looked at are not refused: they hold at the source, and come again.
@@ -246,8 +265,8 @@ impl Home {
         for subject in taken {
             self.collapse_or_warn(&pull.channel, &subject).await;
         }
-        if !pull.unreadable.is_empty() {
-            let count = pull.unreadable.len();
+        let count = pull.progress.unreadable.len();
+        if count > 0 {
             tracing::warn!(source = %pull.channel.source, count, "the source could not read entries");
         }
         self.grant(*trust.network(), pull).await
@@ -255,7 +274,7 @@ impl Home {
 
     async fn grant(&self, network: NetworkId, pull: Pull) -> Result<ChannelReply, Fault> {
         let (context, outboxes) = (&self.context, Arc::clone(&self.pusher));
-        let Pull { channel, nonce, .. } = pull.clone();
+        let (channel, nonce, applied) = (pull.channel.clone(), pull.nonce, pull.progress.applied);
         let (id, lease_ms, run) = (channel.clone(), self.lease_ms, self.run);
         outboxes.longest_grant()?;
         // At the commit point, though most pulls write nothing: there it sees every entry whose
@@ -301,7 +320,7 @@ impl Home {
         let grant = Bytes(context.sign(grant).await?.bytes().to_vec());
         let statement = context.state_head(&channel, terms.batch.head).await?;
         context.metrics.leases_granted.inc();
-        self.pusher.wake(&channel);
+        self.pusher.heard(&channel, applied);
         Ok(ChannelReply::Pulled(PullReply { grant, entries: terms.batch.entries, statement }))
     }
 

@@ -53,6 +53,7 @@ impl Home {
             seq: Some(row.entry.seq),
             how,
             since,
+            log_index: None,
             time,
             present_consent_excepted: excepted,
         };

@@ -158,7 +158,7 @@ mod tests {
     use super::*;
     use wire::{
         Bytes, Hash, Nonce,
-        channel::{ChannelId, ChannelRequest, Position, Pull, Push, Reached},
+        channel::{ChannelId, ChannelRequest, Position, Progress, Pull, Push},
     };
 
     #[test]
@@ -177,12 +177,12 @@ mod tests {
         let pull = ChannelRequest::Pull(Pull {
             channel,
             nonce: Nonce([0; 16]),
-            reached: Reached {
+            progress: Progress {
                 applied: Position { length: 0, chain: Hash([0; 32]) },
-                waiting: vec![],
+                reached: None,
+                unreadable: vec![],
             },
             denies: vec![],
-            unreadable: vec![],
         });
         assert_eq!(variant(&cbor::to_vec(&push)), Some(&b"push"[..]));
         assert_eq!(variant(&cbor::to_vec(&pull)), Some(&b"pull"[..]));

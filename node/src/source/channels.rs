@@ -18,13 +18,13 @@ use wire::{
     Bytes, Hash, Nonce, Now, Timestamp,
     channel::{
         ChannelId, ChannelRefusal, ChannelReply, ChannelRequest, Entry, Grant, HeadStatement,
-        Position, Pull, Push, Reached,
+        Position, Progress, Pull, Push, Reached,
     },
     limits,
 };
 
 use crate::{
-    channel_store::{SourceChannelStore, channel_key, store_fault, waiting_rows},
+    channel_store::{SourceChannelStore, channel_key, store_fault, unreadable_rows, waiting_rows},
     context::{Context, Fault, verify_by},
     evidence_log,
     net::Protocol,
@@ -42,6 +42,8 @@ pub struct Channel {
     fault: Mutex<Option<String>>,
     /// The puller's next time may have changed.
     changed: Notify,
+    /// There is more to tell the home, once witnesses know of it.
+    untold: Notify,
 }
 
 /// What an operator sees of a lease.
@@ -66,6 +68,7 @@ impl Channel {
             grants: Mutex::new(Vec::new()),
             fault: Mutex::new(None),
             changed: Notify::new(),
+            untold: Notify::new(),
         })
     }
 
@@ -84,8 +87,10 @@ impl Channel {
         grants.iter().find(|(of, _)| of == id).map(|(_, bytes)| bytes.clone())
     }
 
-    fn untold(&self) -> Option<u64> {
-        self.puller().untold()
+    /// The channel is so far here, and all of it in this node's log up to `leaf`.
+    fn reached(&self, reached: Reached, leaf: u64) {
+        self.puller().reached(reached, leaf);
+        self.untold.notify_one();
     }
 
     /// Notes how the last pull went; says whether that is news.
@@ -134,7 +139,7 @@ impl Channels {
                     let id = ChannelId { home: home.organisation.clone(), source: source.clone() };
                     let channel = Channel::new(id.clone());
                     let reached = reached(&*read, trust.network(), &id)?;
-                    channel.puller().reached(reached, log_size.saturating_sub(1));
+                    channel.reached(reached, log_size.saturating_sub(1));
                     channels.push((id, channel));
                 }
             }
@@ -142,6 +147,7 @@ impl Channels {
         // All at once: what one channel brings lets entries of another act.
         self.lock().extend(channels.iter().cloned());
         for (_, channel) in channels {
+            tokio::spawn(Arc::clone(self).tell_for_ever(Arc::clone(&channel)));
             tokio::spawn(Arc::clone(self).pull_for_ever(channel));
         }
         Ok(())
@@ -215,7 +221,7 @@ impl Channels {
     async fn pull_once(self: &Arc<Self>, channel: &Channel, nonce: Nonce) -> Result<(), Fault> {
         let context = &self.context;
         let pull = self.next_pull(channel, nonce).await?;
-        let reported = pull.unreadable.clone();
+        let reported = pull.progress.unreadable.clone();
         let reply: ChannelReply =
             context.ask(&channel.id.home, Protocol::Channel, &ChannelRequest::Pull(pull)).await?;
         let pulled = match reply {
@@ -250,25 +256,19 @@ impl Channels {
         Ok(())
     }
 
-    /// The next pull. It waits for witnesses only where the home was told nothing yet: a lease is counted
-    /// from before.
+    /// The next pull, which tells what witnesses know by now: a lease hangs on no witness.
     async fn next_pull(&self, channel: &Channel, nonce: Nonce) -> Result<Pull, Fault> {
         let context = &self.context;
-        if channel.puller().told().is_none() {
-            self.settle(channel).await;
-        } else if let Some(leaf) = channel.untold()
-            && context.is_cosigned(leaf)
-        {
-            channel.puller().witnessed(leaf);
-        }
-        let reached = channel.puller().told().cloned().ok_or(Fault::NotCosigned)?;
-        let after = channel.puller().denies_after().copied();
+        let (told, after) = {
+            let puller = channel.puller();
+            (puller.told().cloned(), puller.denies_after().copied())
+        };
         let (id, network) = (channel.id.clone(), *context.trust().network());
         let pull = context
             .commit(move |tx| {
                 let channel = load(tx, &network, &id).map_err(store_fault)?;
                 let store = SourceChannelStore { tx, channel: id };
-                channel.pull(&store, nonce, reached, after.as_ref())
+                channel.pull(&store, nonce, told, after.as_ref())
             })
             .await?;
         let (pull, last) = pull?;
@@ -276,14 +276,20 @@ impl Channels {
         Ok(pull)
     }
 
-    /// Waits a moment for the witnesses to know what the home is to be told; says whether they do.
-    async fn settle(&self, channel: &Channel) -> bool {
-        let Some(leaf) = channel.untold() else { return true };
-        let known = self.context.cosigned(leaf).await;
-        if known {
-            channel.puller().witnessed(leaf);
+    /// As soon as witnesses know how far the channel is, the home is told: it waits to call entries in
+    /// force.
+    async fn tell_for_ever(self: Arc<Self>, channel: Arc<Channel>) {
+        loop {
+            // No guard of the puller across an await.
+            let untold = channel.puller().untold();
+            let Some(leaf) = untold else {
+                channel.untold.notified().await;
+                continue;
+            };
+            if self.context.cosigned(leaf).await && channel.puller().witnessed(leaf) {
+                channel.pull_now(self.context.now());
+            }
         }
-        known
     }
 
     /// A home pushes: apply, and say how far we are.
@@ -302,13 +308,13 @@ impl Channels {
             return ChannelReply::Refused(ChannelRefusal::Malformed);
         };
         match self.apply(&known, entries, statement, &trust, Vec::new()).await {
-            Ok(Some(_)) => {
-                self.settle(&known).await;
-                match known.puller().told() {
-                    Some(reached) => ChannelReply::Applied(reached.clone()),
-                    None => ChannelReply::Refused(ChannelRefusal::Unavailable),
-                }
-            }
+            Ok(Some(_)) => self.progress(&known).map_or_else(
+                |fault| {
+                    tracing::warn!(home = %channel.home, %fault, "how far a channel is cannot be read");
+                    ChannelReply::Refused(ChannelRefusal::Unavailable)
+                },
+                ChannelReply::Applied,
+            ),
             Ok(None) => {
                 known.puller().forked(self.context.now());
                 ChannelReply::Refused(ChannelRefusal::Forked)
@@ -318,6 +324,14 @@ impl Channels {
                 ChannelReply::Refused(ChannelRefusal::Unavailable)
             }
         }
+    }
+
+    /// How far a channel is, as it is durable.
+    fn progress(&self, channel: &Channel) -> Result<Progress, StoreError> {
+        let told = channel.puller().told().cloned();
+        let read = self.context.committer.read();
+        let state = load(&*read, self.context.trust().network(), &channel.id)?;
+        Ok(state.progress(told, unreadable_rows(&*read, &channel.id)?))
     }
 
     /// Applies entries in one commit with the signed head they lead to; gives where the channel is then,
@@ -342,7 +356,7 @@ impl Channels {
                     state.apply(&mut store, &entries, statement.message(), &*trust, now)?;
                 state.reported(&mut store, &reported);
                 for entry in &outcome {
-                    if let Some(record) = evidence_log::faulty_entry(entry, now.wall) {
+                    for record in evidence_log::faulty_entries(entry, now.wall) {
                         store.tx.log(&record);
                     }
                     report(&channel, entry);
@@ -354,8 +368,9 @@ impl Channels {
                     let leaf = tx.log(&record);
                     tx.hurry_checkpoint();
                     // The homes are told of what this very commit did, so in this very view.
-                    let acted = outcome.iter().flat_map(|entry| &entry.acted).map(|(home, _)| home);
-                    let homes: BTreeSet<_> = acted.chain([&channel.home]).collect();
+                    let acted = outcome.iter().flat_map(|entry| &entry.acted);
+                    let homes = acted.map(|acted| &acted.home).chain([&channel.home]);
+                    let homes: BTreeSet<_> = homes.collect();
                     for home in homes {
                         let id = ChannelId { home: home.clone(), ..channel.clone() };
                         told.push((reached(tx, trust.network(), &id)?, leaf, id));
@@ -372,10 +387,8 @@ impl Channels {
             Ok((position, news, told)) => {
                 self.context.metrics.entries_applied.inc_by(news as u64);
                 for (reached, leaf, id) in told {
-                    let Some(channel) = self.channel(&id) else { continue };
-                    channel.puller().reached(reached, leaf);
-                    if id != at.id {
-                        self.tell(channel);
+                    if let Some(channel) = self.channel(&id) {
+                        channel.reached(reached, leaf);
                     }
                 }
                 Ok(Some((position, news)))
@@ -386,16 +399,6 @@ impl Channels {
                 Ok(None)
             }
         }
-    }
-
-    /// What had waited for a home to let go acts now: the home it came from waits to hear of it.
-    fn tell(self: &Arc<Self>, channel: Arc<Channel>) {
-        let this = Arc::clone(self);
-        tokio::spawn(async move {
-            if this.settle(&channel).await {
-                channel.pull_now(this.context.now());
-            }
-        });
     }
 }
 
@@ -424,7 +427,10 @@ pub fn statement_key(channel: &ChannelId, length: u64) -> Key {
 }
 
 fn report(channel: &ChannelId, applied: &AppliedEntry) {
-    if let Some(fault) = &applied.fault {
-        tracing::warn!(home = %channel.home, seq = applied.seq, %fault, "an entry permits nothing");
+    let own = applied.fault.iter().map(|fault| (&channel.home, applied.seq, fault));
+    let acted = applied.acted.iter();
+    let acted = acted.filter_map(|acted| Some((&acted.home, acted.seq, acted.fault.as_ref()?)));
+    for (home, seq, fault) in own.chain(acted) {
+        tracing::warn!(%home, seq, %fault, "an entry permits nothing");
     }
 }

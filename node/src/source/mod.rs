@@ -11,7 +11,7 @@ mod refusals;
 use std::{collections::BTreeMap, sync::Arc};
 
 use consent::{admission::ReadDecision, source::accept_direct_deny};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use trust::member::Member;
 use wire::{
     Bytes, DecisionId, Hash, Nonce, OrganisationId, ServiceName, Signer, Timestamp,
@@ -40,6 +40,15 @@ use notices::NoticesOwed;
 pub struct CredentialKey {
     pub signer: Arc<dyn Signer>,
     pub chain: Vec<Bytes>,
+}
+
+/// Since when a deny that was handed straight in is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InForceSince {
+    pub time: Timestamp,
+    /// Releases that this node's log has here or later heed it.
+    pub log_index: u64,
 }
 
 pub struct Source {
@@ -161,15 +170,23 @@ impl Source {
                 let mut store = SourceChannelStore { tx, channel: id.clone() };
                 let new = accept_direct_deny(&mut store, &deny)?;
                 store.tx.hurry_checkpoint();
+                let known = store.tx.read(Column::Effects, &decision.0).map_err(store_fault)?;
                 let index = new.then(|| {
                     let entry = direct_entry(&deny, now);
                     let accepted = evidence::record::EntryAccepted::new(&id, &entry);
                     store.tx.log(&evidence::record::Record::new(&accepted, now))
                 });
-                let known = store.tx.read(Column::Effects, &decision.0).map_err(store_fault)?;
-                let since = known.unwrap_or(now);
+                let since = match (known, index) {
+                    (Some(since), _) => since,
+                    (None, Some(log_index)) => InForceSince { time: now, log_index },
+                    // The channel brought it before, and that is in the log already.
+                    (None, None) => {
+                        let log_index = evidence_log::size(&*store.tx).map_err(store_fault)?;
+                        InForceSince { time: now, log_index }
+                    }
+                };
                 store.tx.write(Column::Effects, decision.0, &since);
-                Ok::<(Timestamp, Option<u64>), consent::StoreFault>((since, index))
+                Ok::<_, consent::StoreFault>((since, index))
             })
             .await?;
         let (since, index) = taken.map_err(Fault::from)?;
@@ -190,12 +207,13 @@ impl Source {
             channel: known.map(|_| channel),
             seq: None,
             how: EffectHow::AtSource,
-            since,
+            since: since.time,
+            log_index: Some(since.log_index),
             time: context.now().wall,
             present_consent_excepted: false,
         };
         let effect = Some(context.attest(effect).await?);
-        let status = InForce::Acknowledged(since);
+        let status = InForce::Acknowledged(since.time);
         Ok(DecisionReply { decision, seq: None, status, effect })
     }
 

@@ -78,6 +78,9 @@ columns! {
     /// Source: entries that wait in their pairs for the home before to let go. Key: `text` source
     /// service, `text` home, `u64` seq. Value: the seq.
     SourceWaiting = "source-waiting",
+    /// Source: entries that could not be read or verified, until their home has heard of it. Key and value
+    /// as above.
+    SourceUnreadable = "source-unreadable",
 
     /// Signed head statements. Key: channel, `u64` length of the channel. Value: signed
     /// `HeadStatement`.
@@ -118,7 +121,7 @@ columns! {
     /// recipient service, `text` reason. Value: `evidence::record::Refusals`.
     RefusalCounts = "refusal-counts",
     /// Source: since when a deny that was handed straight in is in force. Key: decision id. Value:
-    /// `wire::Timestamp`.
+    /// `source::InForceSince`.
     Effects = "effects",
     /// Home: what happened to its citizens at sources. Key: channel, service id, `u64` seq. Value:
     /// `home::notices::StoredNotice`.
@@ -206,7 +209,7 @@ mod tests {
     /// The names on running nodes' disks. A line may be added to this list; none may be changed or
     /// taken away.
     const NAMES: &str = "meta home-channels home-entries home-entry-records home-pairs home-threads home-map brought-extracts source-channels \
-        source-entries source-pairs source-threads source-map source-links direct-denies source-waiting \
+        source-entries source-pairs source-threads source-map source-links direct-denies source-waiting source-unreadable \
         statements grants records receipt-outbox requests releases former-heads release-ids uses notice-states notice-outbox notice-open \
         refusal-counts effects notices notice-batches consent-asks consent-answer-outbox consent-requests \
         consent-request-ids consent-request-outbox log-records log-nodes log-state \

@@ -69,7 +69,8 @@ fn a_provider_says_nothing_for_others() {
         let full =
             Pull { denies: vec![deny.clone(); limits::PULL_ATTACHMENTS + 1], ..bank.pull_of(&own) };
         refused(bank.says(maebashi, &ChannelRequest::Pull(full)).await, ChannelRefusal::Malformed);
-        let full = Pull { unreadable: vec![0; limits::PULL_ATTACHMENTS + 1], ..bank.pull_of(&own) };
+        let mut full = bank.pull_of(&own);
+        full.progress.unreadable = vec![0; limits::PULL_ATTACHMENTS + 1];
         refused(bank.says(maebashi, &ChannelRequest::Pull(full)).await, ChannelRefusal::Malformed);
         // A deny about another source, brought by this one, is not taken for a deny there.
         let brought = Pull { denies: vec![deny], ..bank.pull_of(&own) };
@@ -83,7 +84,7 @@ fn a_provider_says_nothing_for_others() {
         let statement = HeadStatement {
             channel: own.clone(),
             head: wire::channel::ChannelHead {
-                position: bank.pull_of(&own).reached.applied,
+                position: bank.pull_of(&own).progress.applied,
                 map: Hash([0; 32]),
             },
             time: now(),
@@ -193,18 +194,22 @@ fn a_city_opens_locks_out_and_stretches_nothing() {
         // this city is not. Again is the same.
         let applied = says(&push).await;
         assert!(
-            matches!(&applied, ChannelReply::Applied(reached) if reached.applied.length == 1),
+            matches!(&applied, ChannelReply::Applied(progress) if progress.applied.length == 1),
             "{applied:?}"
         );
-        assert_eq!(says(&push).await, applied, "replayed: known");
+        let again = says(&push).await;
+        assert!(
+            matches!(&again, ChannelReply::Applied(progress) if progress.applied.length == 1),
+            "replayed: known: {again:?}"
+        );
         until("the report of it", async || {
-            kadoma.heard().iter().any(|pull| pull.unreadable == [0])
+            kadoma.heard().iter().any(|pull| pull.progress.unreadable == [0])
         })
         .await;
         let unknown = kadoma.push_of(entry(EntryKind(999), b""));
         let applied = says(&unknown).await;
         assert!(
-            matches!(&applied, ChannelReply::Applied(reached) if reached.applied.length == 2),
+            matches!(&applied, ChannelReply::Applied(progress) if progress.applied.length == 2),
             "{applied:?}"
         );
         assert!(is_released(&turn, &kenta, OTHER).await, "another city locks nobody out");

@@ -23,7 +23,7 @@ use wire::{
     Bytes, Hash, Message, Signed, Signer, cbor,
     channel::{
         ChannelHead, ChannelId, ChannelRefusal, ChannelReply, ChannelRequest, Entry, Grant,
-        HeadStatement, Position, Pull, PullReply, Push, Reached,
+        HeadStatement, Position, Progress, Pull, PullReply, Push,
     },
     consent::Attested,
     membership::{Descriptor, NodeIdentity, Role},
@@ -116,7 +116,7 @@ impl Played {
         let (channel, time) = (self.channel.clone(), now());
         let nonce = pull.nonce;
         let grant = Grant { channel: channel.clone(), nonce, head, granted_ms, time };
-        let entries = self.entries.iter().skip(pull.reached.applied.length as usize);
+        let entries = self.entries.iter().skip(pull.progress.applied.length as usize);
         let reply = PullReply {
             grant: voice.sign(grant),
             entries: entries.map(|(entry, _)| entry.clone()).collect(),
@@ -242,12 +242,12 @@ impl Peer {
         Pull {
             channel: channel.clone(),
             nonce: nonce(),
-            reached: Reached {
+            progress: Progress {
                 applied: Position::start(&self.voice.turn_network, channel),
-                waiting: vec![],
+                reached: None,
+                unreadable: vec![],
             },
             denies: vec![],
-            unreadable: vec![],
         }
     }
 }

@@ -189,7 +189,7 @@ fn without_its_witnesses_a_deny_is_durable_and_bites_and_is_accepted_later() {
         println!("told {:?} after {} ms", reply.status, now().ms_since(signed));
         assert_eq!(reply.status, InForce::Durable);
         // Nor does the register say more, though the source has it.
-        let told = async || {
+        let told = async |hanako: &Citizen| {
             let register =
                 hanako.register(&roster::service("hospital-b")).await.expect("a register");
             let row = register
@@ -198,7 +198,17 @@ fn without_its_witnesses_a_deny_is_durable_and_bites_and_is_accepted_later() {
                 .find(|row| row.decision().is_some_and(|d| d.0 == reply.decision));
             row.expect("the deny").status
         };
-        assert_eq!(told().await, Some(InForce::Durable));
+        assert_eq!(told(&hanako).await, Some(InForce::Durable));
+        // Entries and leases hang on no witness, though the home is told nothing of them.
+        let (source, recipient) = (roster::service("hospital-b"), roster::service("hospital-a"));
+        let anew = hanako.sign_permit(&source, &recipient, &[reply.decision]).expect("a permit");
+        hanako.hand_in(&anew).await.expect("durable");
+        until("the permit to open what the deny closed", async || turn.released(&asked).await)
+            .await;
+        turn.leased_anew("hospital-b", "maebashi").await;
+        let last = hanako.sign_deny(&source, &recipient).expect("a deny");
+        assert_eq!(hanako.hand_in(&last).await.expect("durable").status, InForce::Durable);
+        assert_eq!(told(&hanako).await, Some(InForce::Durable));
 
         turn.start(&["ebetsu", "omura"]).await;
         until("the same deny to be accepted", async || {
@@ -208,8 +218,10 @@ fn without_its_witnesses_a_deny_is_durable_and_bites_and_is_accepted_later() {
         })
         .await;
         // The source's word waits for its own witnesses.
-        until("the source's word", async || matches!(told().await, Some(InForce::Acknowledged(_))))
-            .await;
+        until("the source's word", async || {
+            matches!(told(&hanako).await, Some(InForce::Acknowledged(_)))
+        })
+        .await;
 
         // Everybody at once: the witness role needs nobody.
         for key in &all {

@@ -68,6 +68,18 @@ impl SourceStore for AtSource<'_> {
         self.pairs.update(|store| store.drop_waiting(home, seq));
     }
 
+    fn put_unreadable(&mut self, home: &OrganisationId, seq: u64) {
+        self.pairs.update(|store| store.put_unreadable(home, seq));
+    }
+
+    fn drop_unreadable(&mut self, home: &OrganisationId, seq: u64) {
+        self.pairs.update(|store| store.drop_unreadable(home, seq));
+    }
+
+    fn unreadable(&self, home: &OrganisationId) -> Result<Vec<u64>, StoreFault> {
+        self.pairs.unreadable(home)
+    }
+
     fn put_direct_deny(&mut self, subject: &ServiceId, id: &DecisionId, deny: &Attested) {
         self.pairs.update(|store| store.put_direct_deny(subject, id, deny));
     }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use consent::{home::HomeError, source::SourceError};
+use consent::{Puller, Pusher, home::HomeError, source::SourceError, store::SourceStore};
 use wire::{
-    Nonce,
-    channel::{ChannelHead, ChannelId, Entry, Grant, HeadStatement, Position, Pull, Reached},
+    Nonce, Now,
+    channel::{
+        ChannelHead, ChannelId, Entry, Grant, HeadStatement, Position, Progress, Pull, Reached,
+    },
 };
 
 use super::{Flight, NodeId, World, papers::HandInError};
@@ -40,10 +42,7 @@ impl World {
                 puller.begin(nonce, now).then(|| puller.denies_after().copied())
             });
             let after = due?;
-            let Some(told) = settle(cast, node, channel, known) else {
-                node.memory.update(|memory| memory.puller(channel).failed(now));
-                return None;
-            };
+            let told = told(cast, node, channel, known);
             let mut pairs = node.disk.pairs.clone();
             let mut kept = node.disk.channels.get(channel).cloned().unwrap_or_default();
             let machine = source_channel(&kept, cast, channel);
@@ -54,7 +53,7 @@ impl World {
             Some(pull)
         });
         let Some(pull) = pull else { return };
-        self.judge.update(|judge| judge.reports(channel, pull.reached.applied.length));
+        self.judge.update(|judge| judge.reports(channel, &pull.progress));
         self.send(Flight::Pull { from: source, to: home, pull: Shared::new(pull) });
     }
 
@@ -71,17 +70,24 @@ impl World {
         }
         let Some(store) = self.nodes[home].disk.channels.get(channel) else { return };
         let machine = home_channel(store, cast, channel);
-        let start = match machine.acknowledged() {
-            0 => Position::start(&cast.network.id, channel),
-            seen => store.home_entries[seen as usize - 1].head.position,
+        let applied = self.nodes[home].memory.pushes.get(channel).and_then(Pusher::applied);
+        let start = match (applied, machine.acknowledged()) {
+            (Some(applied), _) => *applied,
+            (None, 0) => Position::start(&cast.network.id, channel),
+            (None, seen) => store.home_entries[seen as usize - 1].head.position,
         };
-        let Ok(batch) = machine.batch_after(&**store, &start) else { return };
-        if batch.entries.is_empty() {
-            self.nodes[home].update(|node| {
-                node.memory.update(|memory| memory.pusher(channel).acknowledged(0, false, now));
-            });
-            return;
-        }
+        let batch = match machine.batch_after(&**store, &start) {
+            Ok(batch) if !batch.entries.is_empty() => batch,
+            other => {
+                self.nodes[home].update(|node| {
+                    node.memory.update(|memory| match other {
+                        Ok(_) => memory.pusher(channel).idle(),
+                        Err(_) => memory.pusher(channel).failed(now),
+                    });
+                });
+                return;
+            }
+        };
         let to = self.source_of(cast, channel);
         let entries = batch.entries.into_iter().map(Shared::new).collect();
         self.send(Flight::Push {
@@ -101,14 +107,14 @@ impl World {
         unreadable: &[u64],
         (entries, head): (&[Shared<Entry>], ChannelHead),
     ) {
-        let (channel, brought) = (&grant.channel, !entries.is_empty());
+        let channel = &grant.channel;
         match self.apply(cast, source, channel, entries, head, unreadable) {
-            Some(applied) => {
+            Some((applied, news)) => {
                 let (now, id) = (self.now(source), grant_id(grant));
                 self.nodes[source].update(|node| {
                     node.memory.update(|memory| {
                         // What is wrong with a grant only its sender could mend.
-                        let _ = memory.puller(channel).pulled(grant, id, &applied, brought, now);
+                        let _ = memory.puller(channel).pulled(grant, id, &applied, news > 0, now);
                     });
                 });
             }
@@ -129,13 +135,17 @@ impl World {
                     self.cosign(cast, source);
                 }
                 let known = self.cosigned(source);
-                let told = self.nodes[source].update(|node| settle(cast, node, channel, known));
-                if let Some(reached) = told {
-                    let length = reached.applied.length;
-                    self.judge.update(|judge| judge.reports(channel, length));
-                    let channel = channel.clone();
-                    self.send(Flight::Applied { from: source, to: from, channel, reached });
-                }
+                let progress = self.nodes[source].update(|node| {
+                    let told = told(cast, node, channel, known);
+                    let kept = node.disk.channels.get(channel).cloned().unwrap_or_default();
+                    let unreadable = node.disk.pairs.unreadable(&channel.home);
+                    let unreadable = unreadable.expect("memory does not fail");
+                    source_channel(&kept, cast, channel).progress(told, unreadable)
+                });
+                self.judge.update(|judge| judge.reports(channel, &progress));
+                let channel = channel.clone();
+                let progress = Shared::new(progress);
+                self.send(Flight::Applied { from: source, to: from, channel, progress });
             }
             None => self.forked(source, channel),
         }
@@ -146,19 +156,19 @@ impl World {
         cast: &Cast,
         home: NodeId,
         channel: &ChannelId,
-        reached: &Reached,
+        progress: &Progress,
     ) {
         let now = self.now(home);
         self.nodes[home].update(|node| {
             let done = node.disk.update(|disk| {
                 disk.channel(channel, |store| {
                     let mut machine = home_channel(store, cast, channel);
-                    let newly = machine.acknowledge(store, reached, now).ok()?;
-                    Some((newly, machine.acknowledged() < machine.head().position.length))
+                    machine.acknowledge(store, progress, now).ok()?;
+                    Some(progress.applied.length < machine.head().position.length)
                 })
             });
             node.memory.update(|memory| match done {
-                Some((newly, more)) => memory.pusher(channel).acknowledged(newly, more, now),
+                Some(more) => memory.pusher(channel).pushed(progress.applied, more, now),
                 None => memory.pusher(channel).failed(now),
             });
         });
@@ -221,7 +231,7 @@ impl World {
                 let terms = disk.channel(channel, |store| {
                     let mut machine = home_channel(store, cast, channel);
                     let mut terms = machine.grant(store, pull, granted_ms, &run, now)?;
-                    terms.batch = machine.batch_of(store, &pull.reached.applied, batch)?;
+                    terms.batch = machine.batch_of(store, &pull.progress.applied, batch)?;
                     Ok::<_, HomeError>(terms)
                 });
                 let longest = terms.as_ref().ok().and_then(|terms| terms.longest_grant_ms);
@@ -245,6 +255,11 @@ impl World {
         }
         match terms {
             Ok(terms) => {
+                self.nodes[home].update(|node| {
+                    node.memory.update(|memory| {
+                        memory.pusher(channel).heard(pull.progress.applied);
+                    });
+                });
                 let grant = Grant {
                     channel: channel.clone(),
                     nonce: pull.nonce,
@@ -256,7 +271,7 @@ impl World {
                 let length = terms.head.position.length;
                 self.judge.update(|judge| judge.grants(channel, length, until_ms));
                 let entries = terms.batch.entries.into_iter().map(Shared::new).collect();
-                let unreadable = pull.unreadable.clone();
+                let unreadable = pull.progress.unreadable.clone();
                 let head = terms.batch.head;
                 let (from, to) = (home, from);
                 self.send(Flight::Pulled { from, to, grant, unreadable, entries, head });
@@ -278,12 +293,13 @@ impl World {
         entries: &[Shared<Entry>],
         head: ChannelHead,
         reported: &[u64],
-    ) -> Option<Position> {
+    ) -> Option<(Position, usize)> {
         let now = self.now(source);
         let entries: Vec<Entry> = entries.iter().map(|entry| (**entry).clone()).collect();
         let papers = || entries.iter().filter_map(|entry| cast.by_entry(entry));
         let pairs: BTreeSet<PairId> = papers().map(|paper| cast.paper(paper).pair).collect();
         let statement = HeadStatement { channel: channel.clone(), head, time: now.wall };
+        let known = self.cosigned(source);
         self.nodes[source].update(|node| {
             // An empty answer undoes nothing; a copy would cost more than all the rest.
             let before = (!entries.is_empty()).then(|| node.disk.clone());
@@ -311,7 +327,12 @@ impl World {
                 outcome
             });
             match applied {
-                Ok((position, _)) => Some(position),
+                Ok(applied) => {
+                    if applied.1 > 0 {
+                        told(cast, node, channel, known);
+                    }
+                    Some(applied)
+                }
                 Err(_) => {
                     // Everything of it goes with the batch that was not committed.
                     if let Some(before) = before {
@@ -324,8 +345,23 @@ impl World {
     }
 }
 
+/// What a source tells a home waits for witnesses no longer: it pulls soon to tell it.
+pub(super) fn tell(node: &mut Node, known: u64, now: Now) {
+    let due = |puller: &Puller| puller.untold().is_some_and(|leaf| leaf <= known);
+    if !node.memory.pulls.values().any(due) {
+        return;
+    }
+    node.memory.update(|memory| {
+        for puller in memory.pulls.values_mut() {
+            if puller.witnessed(known) {
+                puller.hurry(now);
+            }
+        }
+    });
+}
+
 /// Brings what a home is told up to what the source's witnesses know, which is its log up to this size.
-fn settle(cast: &Cast, node: &mut Node, channel: &ChannelId, known: u64) -> Option<Reached> {
+fn told(cast: &Cast, node: &mut Node, channel: &ChannelId, known: u64) -> Option<Reached> {
     let kept = node.disk.channels.get(channel).cloned().unwrap_or_default();
     let waiting = node.disk.pairs.waiting_of(&channel.home);
     let reached = source_channel(&kept, cast, channel).reached(waiting);

@@ -2,7 +2,7 @@
 
 use wire::{
     Bytes,
-    channel::{ChannelHead, ChannelId, Entry, Grant, Pull, Reached},
+    channel::{ChannelHead, ChannelId, Entry, Grant, Progress, Pull},
     exchange::ExchangeReply,
 };
 
@@ -43,7 +43,7 @@ pub enum Flight {
         from: NodeId,
         to: NodeId,
         channel: ChannelId,
-        reached: Reached,
+        progress: Shared<Progress>,
     },
     /// A signed request, and what a source says to it.
     Request {
@@ -92,7 +92,7 @@ impl Flight {
         let (from, to) = (self.from(), self.to());
         match self {
             Self::Pull { pull, .. } => {
-                let (applied, denies) = (pull.reached.applied.length, pull.denies.len());
+                let (applied, denies) = (pull.progress.applied.length, pull.denies.len());
                 format!("{from}→{to} pull after {applied}, {denies} denies")
             }
             Self::Pulled { grant, entries, .. } => {
@@ -103,9 +103,12 @@ impl Flight {
             Self::Push { entries, head, .. } => {
                 format!("{from}→{to} push of {} up to {}", entries.len(), head.position.length)
             }
-            Self::Applied { reached, .. } => {
-                let Reached { applied, waiting } = reached;
-                format!("{from}→{to} applied {}, {} wait", applied.length, waiting.len())
+            Self::Applied { progress, .. } => {
+                let reached = progress.reached.as_ref();
+                let told = reached.map_or(0, |reached| reached.applied.length);
+                let waiting = reached.map_or(0, |reached| reached.waiting.len());
+                let applied = progress.applied.length;
+                format!("{from}→{to} applied {applied}, told {told}, {waiting} wait")
             }
             Self::Request { request, .. } => format!("{from}→{to} request {request}"),
             Self::Reply { request, reply, .. } => {

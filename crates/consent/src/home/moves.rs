@@ -5,6 +5,7 @@ use wire::{
     Now, ServiceId, Timestamp, cbor,
     channel::{ChannelId, Entry, EntryKind},
     consent::{Attested, Scope},
+    limits,
 };
 
 use super::{Accepted, HomeChannel, HomeError};
@@ -12,7 +13,7 @@ use crate::{
     admission::AdmittedMove,
     lease::Run,
     pair::PairState,
-    source::absorb,
+    source::{absorb, close_all},
     store::{HomeEntry, HomeStore},
 };
 
@@ -58,11 +59,18 @@ impl HomeChannel {
         now: Now,
     ) -> Result<Accepted, HomeError> {
         let subject = begin.moving().pair.subject;
+        let entry = self.next_entry(EntryKind::MOVE_BEGIN, subject, begin.submission(), now);
+        // A begin that waited acts with this one, at the source as here, and before it.
+        let waited = pair.waiting.remove(&self.id.home).unwrap_or_default();
+        let let_go = pair.home.as_ref() == Some(&begin.moving().to);
         pair.apply_move_begin(begin);
-        // An earlier begin that waited acts with this one, at the source as here.
-        pair.waiting.remove(&self.id.home);
-        let (kind, body) = (EntryKind::MOVE_BEGIN, begin.submission());
-        self.append(store, kind, subject, Scope::EVERYTHING, body, None, pair, run, now)
+        if !let_go {
+            close_all(&self.id, &mut pair, waited.first().unwrap_or(&entry));
+        }
+        pair.forget_over(now.wall);
+        store.put_pair(&subject, &pair);
+        let entry = self.append_entry(store, entry, None, run, now)?;
+        Ok(Accepted { entry, known: false })
     }
 
     /// Takes a pair whose home has not let go: the begin waits, here and at the source, and until it
@@ -75,8 +83,12 @@ impl HomeChannel {
         run: &Run,
         now: Now,
     ) -> Result<Accepted, HomeError> {
+        if self.waiting.len() >= limits::WAITING_ENTRIES {
+            return Err(HomeError::TooManyWaiting(self.waiting.len()));
+        }
         let subject = begin.moving().pair.subject;
         let entry = self.next_entry(EntryKind::MOVE_BEGIN, subject, begin.submission(), now);
+        self.waiting.insert(entry.seq);
         pair.waiting.entry(self.id.home.clone()).or_default().push(entry.clone());
         store.put_pair(&subject, &pair);
         let entry = self.append_entry(store, entry, None, run, now)?;

@@ -176,11 +176,11 @@ fn a_home_is_told_only_what_witnesses_know() {
     let mut puller = Puller::new(channel());
     assert_eq!((puller.told(), puller.untold()), (None, None));
     puller.reached(reached(3, &[1]), 40);
-    puller.witnessed(39);
+    assert!(!puller.witnessed(39));
     assert_eq!((puller.told(), puller.untold()), (None, Some(40)));
     // The same again, with more in the log meanwhile, does not wait for that.
     puller.reached(reached(3, &[1]), 55);
-    puller.witnessed(40);
+    assert!(puller.witnessed(40));
     assert_eq!((puller.told(), puller.untold()), (Some(&reached(3, &[1])), None));
     puller.reached(reached(3, &[1]), 60);
     assert_eq!(puller.untold(), None, "no news");
@@ -188,12 +188,28 @@ fn a_home_is_told_only_what_witnesses_know() {
     puller.reached(reached(3, &[]), 61);
     assert_eq!(puller.told(), Some(&reached(3, &[1])));
     puller.reached(reached(5, &[]), 70);
-    puller.witnessed(61);
-    assert_eq!(puller.told(), Some(&reached(3, &[1])));
     // One from before that is told of late.
     puller.reached(reached(4, &[]), 65);
-    assert_eq!(puller.untold(), Some(70));
-    puller.witnessed(90);
+    assert_eq!(puller.untold(), Some(61));
+    assert!(puller.witnessed(69));
+    assert_eq!((puller.told(), puller.untold()), (Some(&reached(3, &[])), Some(70)));
+    assert!(!puller.witnessed(69), "nothing more");
+    assert!(puller.witnessed(90));
     puller.reached(reached(4, &[]), 65);
     assert_eq!((puller.told(), puller.untold()), (Some(&reached(5, &[])), None));
+}
+
+#[test]
+fn witnesses_slower_than_what_comes_in_are_not_waited_for_in_vain() {
+    let reached = |length| Reached { applied: position(length), waiting: vec![] };
+    let mut puller = Puller::new(channel());
+    // A commit a second, cosigned two seconds later.
+    for second in 0..10 {
+        puller.reached(reached(second), second);
+        if let Some(cosigned) = second.checked_sub(2) {
+            puller.witnessed(cosigned);
+        }
+        let told = puller.told().map(|reached| reached.applied.length);
+        assert!(told.unwrap_or(0) + 4 > second, "at {second}: {told:?}");
+    }
 }

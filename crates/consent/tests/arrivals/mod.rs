@@ -2,7 +2,7 @@
 //! the source makes of the channels.
 
 use consent::{
-    AdmittedKeyBegin, AdmittedMove, CheckedExtract, PairState,
+    AdmittedKeyBegin, AdmittedMove, CheckedExtract, PairState, Refused,
     home::{Accepted, HomeError},
     moving::{Arrival, ArrivalFault},
 };
@@ -10,8 +10,9 @@ use evidence::map;
 use trust::{Trust, testing::NOW};
 use wire::{
     Hash,
-    channel::{EntryKind, HeadStatement, PairExtract, Reached},
+    channel::{EntryKind, HeadStatement, PairExtract, Progress, Reached},
     consent::{Attested, Reopen, Scope},
+    limits,
 };
 
 use crate::{
@@ -165,8 +166,10 @@ fn a_home_by_the_sources_word_lets_nobody_go_on_anothers() {
     let moving = world.moving(&forged, 1, 0, 1);
     let_go(&world, 1, &mut rogue, &moving);
     let brought = [checked(&world, 1, &rogue)];
-    let reached = Reached { applied: b.channel.head().position, waiting: vec![] };
-    b.channel.acknowledge(&mut b.store, &reached, now()).unwrap();
+    let applied = b.channel.head().position;
+    let reached = Some(Reached { applied, waiting: vec![] });
+    let progress = Progress { applied, reached, unreadable: vec![] };
+    b.channel.acknowledge(&mut b.store, &progress, now()).unwrap();
     let refused = arrival(&world, 0, &b, &moving, &brought, world.trust());
     assert!(matches!(refused, Err(ArrivalFault::AtHome)), "{refused:?}");
     // Unless the source could do nothing with its begin: then it is the other that was first.
@@ -224,6 +227,88 @@ fn an_early_begin_is_said_again_once_the_home_before_is_gone() {
     world.absorb_under(&mut at_source, 1, b.entries().last().unwrap(), &trust);
     assert_eq!(b.pair(), at_source);
     assert!(b.pair().is_home(&world.city(1)));
+}
+
+#[test]
+fn what_a_removed_home_still_owed_is_not_released_around() {
+    let world = World::new();
+    let gone = world.city(0);
+    let trust = world.network.trust_with(|list, _| {
+        list.municipalities.retain(|municipality| municipality.organisation != gone);
+    });
+    // The old home has told the citizen that the deny is in force: it is cut off, its leases ran out.
+    // Whether it let go or not, and whether the citizen brought the deny or not, the source has neither.
+    for lets_go in [false, true] {
+        let world = World::new();
+        let (mut a, own) = settled(&world);
+        let named: Vec<_> = a.pair().standing_denies().map(|(id, _)| Reopen::Deny(*id)).collect();
+        a.decide(&world, &world.permit(&own, &named)).unwrap();
+        let mut at_source = source(&world, &[(0, &a)]);
+        assert!(ask(&at_source, NOW).is_ok());
+        let shown = checked(&world, 0, &a);
+        a.decide(&world, &world.deny(&own, Scope::EVERYTHING)).unwrap();
+        let moving = world.moving(&own, 0, 1, 1);
+        let mut b = Home::new(&world, 1);
+        if lets_go {
+            let_go(&world, 0, &mut a, &moving);
+            arrive(&world, 1, &mut b, &moving, &[checked(&world, 0, &a)]);
+        } else {
+            arrive(&world, 1, &mut b, &moving, &[shown]);
+            let again = arrival(&world, 1, &b, &moving, &[], &trust).unwrap();
+            again.accept(&mut b.channel, &mut b.store, &here(), &RUN, now()).unwrap().unwrap();
+        }
+        for entry in b.entries() {
+            world.absorb_under(&mut at_source, 1, &entry, &trust);
+        }
+        assert!(at_source.is_home(&world.city(1)));
+        assert_eq!(ask(&at_source, NOW), Err(Refused::Denied), "it let go: {lets_go}");
+    }
+}
+
+#[test]
+fn one_begin_of_a_step_waits_however_often_it_is_signed() {
+    let world = World::new();
+    let (a, own) = settled(&world);
+    let mut b = Home::new(&world, 1);
+    let shown = [checked(&world, 0, &a)];
+    let first = arrive(&world, 1, &mut b, &world.moving(&own, 0, 1, 1), &shown);
+    for _ in 0..3 {
+        let another = world.moving(&own, 0, 1, 1);
+        assert_ne!(wire::cbor::to_vec(&another), first.entry.entry.body.0);
+        let again = arrive(&world, 1, &mut b, &another, &shown);
+        assert_eq!((again.known, &again.entry), (true, &first.entry));
+    }
+    assert_eq!(b.entries().len(), 1);
+}
+
+#[test]
+fn a_home_takes_only_so_many_moves_that_wait() {
+    let world = World::new();
+    let (a, own) = settled(&world);
+    let mut b = Home::new(&world, 1);
+    let moving = world.moving(&own, 0, 1, 1);
+    // As many of other citizens wait, as the source tells.
+    let many = limits::WAITING_ENTRIES as u64;
+    let stray = world.entry(0, EntryKind::DENY, &world.deny(&own, allergy()));
+    for _ in 0..many {
+        b.channel.append_unchecked(&mut b.store, stray.clone(), &RUN, now()).unwrap();
+    }
+    let applied = b.channel.head().position;
+    let mut tell = |waiting: Vec<u64>| {
+        let reached = Some(Reached { applied, waiting });
+        let progress = Progress { applied, reached, unreadable: vec![] };
+        b.channel.acknowledge(&mut b.store, &progress, now()).unwrap();
+        let shown = [checked(&world, 0, &a)];
+        let arrival =
+            Arrival::new(&world.channel(1), &moving, &shown, (&b.pair(), &[]), world.trust(), NOW);
+        let before = b.store.clone();
+        let accepted = arrival.unwrap().accept(&mut b.channel, &mut b.store, &here(), &RUN, now());
+        assert_eq!(accepted.is_err(), b.store == before, "refused: nothing is written");
+        accepted.map(drop)
+    };
+    let full = tell((0..many).collect());
+    assert!(matches!(full, Err(HomeError::TooManyWaiting(limits::WAITING_ENTRIES))), "{full:?}");
+    assert!(tell((1..many).collect()).is_ok(), "one of them acts");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use consent::{
     admission::ReadDecision,
     home::{Accepted, HomeChannel, HomeError, adopt},
     memory::MemoryStore,
+    source::unreadable_id,
 };
 use proptest::prelude::*;
 use trust::testing::NOW;
@@ -234,13 +235,20 @@ fn a_home_that_left_the_trust_list_need_not_let_go() {
     world.absorb(&mut waited, 1, &permit);
     assert_eq!(waited.home, Some(gone));
     let again = world.entry(2, Kind::MOVE_BEGIN, &moving);
-    world.absorb_under(&mut waited, 1, &again, &trust);
-    world.absorb_under(&mut pair, 1, &begin, &trust);
+    let acted = world.absorb_under(&mut waited, 1, &again, &trust).acted;
+    let faults: Vec<_> = acted.iter().map(|entry| entry.fault.is_some()).collect();
+    assert_eq!(faults, [true, false, true], "it begins once");
+    let acted = world.absorb_under(&mut pair, 1, &begin, &trust).acted;
+    assert!(acted[0].fault.is_some(), "its home hears of it: {acted:?}");
     world.absorb_under(&mut pair, 1, &permit, &trust);
-    for pair in [&waited, &pair] {
-        assert!(pair.is_home(&world.city(1)));
-        assert!(ask(pair, NOW).is_ok());
-    }
+    assert_eq!(waited, pair);
+    assert!(pair.is_home(&world.city(1)));
+    // Nobody knows what the old home still owed: the begin denies everything until a permit names it.
+    assert_eq!(ask(&pair, NOW), Err(Refused::Denied));
+    let reopens = Reopen::Deny(unreadable_id(&world.channel(1), &begin.hash()));
+    let permit = world.entry(3, Kind::PERMIT, &world.permit(&own, &[reopens]));
+    world.absorb_under(&mut pair, 1, &permit, &trust);
+    assert!(ask(&pair, NOW).is_ok());
 }
 
 #[test]

@@ -48,6 +48,13 @@ pub struct BundleError {
     pub reason: String,
 }
 
+impl BundleError {
+    /// Whether all of the bundle holds, and a deny or its receipt that was handed in with it does not.
+    pub fn is_about_a_deny(&self) -> bool {
+        self.check == confirmed::UNUSABLE
+    }
+}
+
 fn failed<E: ToString>(check: &'static str) -> impl FnOnce(E) -> BundleError {
     move |reason| BundleError { check, reason: reason.to_string() }
 }
@@ -91,7 +98,7 @@ pub fn verify_against(
         passed(name, format!("{} ({})", member.name, member.organisation));
     }
 
-    let release = check_release(&bundle, &source, &trust, &mut passed)?;
+    let (release, log_index) = check_release(&bundle, &source, &trust, &mut passed)?;
     let request = check_request(&release, &recipient, &trust, at)?;
     let asked = request.request();
     passed("request", format!("{} by {}", release.request_id, release.recipient));
@@ -126,20 +133,6 @@ pub fn verify_against(
     };
     check_consent(&pair, &release, asked, at)?;
     passed("consent", format!("permitted by {}", names(&release.permits)));
-    for deny in confirmed {
-        let says = match confirmed::check(deny, &pair, &homes, &release, &trust, at)? {
-            Ok(confirmed::Standing { pair, says }) => {
-                check_consent(&pair, &release, asked, at).map_err(|error| BundleError {
-                    check: confirmed::CHECK,
-                    reason: format!("{says}; with it: {}", error.reason),
-                })?;
-                format!("{says}; the release heeds it")
-            }
-            Err(beside) => beside,
-        };
-        passed(confirmed::CHECK, says);
-    }
-
     let presentation = check_released(&bundle, &release, asked, &trust, at)?;
     let terms = |id| pair.permits.get(id).map(|standing| Terms::of(&standing.permit));
     let fits = presentation.terms().iter().all(|(id, said)| terms(id).as_ref() == Some(said));
@@ -151,6 +144,26 @@ pub fn verify_against(
             passed("receipt", format!("signed by {}", recipient.name));
         }
         None => passed("receipt", "none came".to_owned()),
+    }
+    // Last: a deny that proves nothing must not hide what the bundle does.
+    for (number, deny) in (1..).zip(confirmed) {
+        let of = |mut error: BundleError| {
+            error.reason = format!("number {number}: {}", error.reason);
+            error
+        };
+        let standing = confirmed::check(deny, &pair, &homes, (&release, log_index), &trust, at);
+        let standing = standing.map_err(of)?;
+        let says = match standing {
+            Ok(confirmed::Standing { pair, says }) => {
+                check_consent(&pair, &release, asked, at).map_err(|error| BundleError {
+                    check: confirmed::CHECK,
+                    reason: format!("{says}; with it: {}", error.reason),
+                })?;
+                format!("{says}; the release heeds it")
+            }
+            Err(beside) => beside,
+        };
+        passed(confirmed::CHECK, says);
     }
     let not_checked = vec![
         "how often a counted permit had been used before",
@@ -194,7 +207,23 @@ fn check_surplus(file: &TrustFile, network: &NetworkId) -> Result<(), String> {
 /// Evaluates the request again. A counted permit that the release does not cite may have been spent
 /// before, which no bundle can show: it is taken as spent, so that it does not stand before the one
 /// that is cited. What is cited must then be exactly what the items passed on.
+///
+/// A deny handed straight to the source, and named by a permit since, may not have come through the
+/// channel yet. The source held it, and went past the permits that do not name it: so does this.
 fn check_consent(
+    pair: &PairState,
+    release: &Release,
+    request: &Request,
+    at: Timestamp,
+) -> Result<(), BundleError> {
+    passes(pair, release, request, at).or_else(|error| {
+        let mut named = pair.clone();
+        named.assume_named(&release.permits);
+        if named == *pair { Err(error) } else { passes(&named, release, request, at) }
+    })
+}
+
+fn passes(
     pair: &PairState,
     release: &Release,
     request: &Request,
@@ -246,7 +275,7 @@ fn check_release(
     source: &Member,
     trust: &Trust,
     passed: &mut impl FnMut(&'static str, String),
-) -> Result<Release, BundleError> {
+) -> Result<(Release, u64), BundleError> {
     let origin = log_origin(trust.network(), &source.organisation);
     let log_key: [u8; 32] = source.descriptor.log_key[..]
         .try_into()
@@ -263,7 +292,8 @@ fn check_release(
         "release record",
         format!("entry {} of {} in the source's log", proven.index(), proven.checkpoint().size),
     );
-    Ok(release)
+    let index = proven.index();
+    Ok((release, index))
 }
 
 /// The request as the source took it, at the time of the release.

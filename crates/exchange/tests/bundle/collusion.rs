@@ -1,8 +1,12 @@
 //! Source and home together log a release that no citizen allowed, sign the lease and the head for
 //! it, and leave nothing out. The replay finds it.
 
+use consent::admission::ReadDecision;
 use trust::testing::NOW;
-use wire::{DecisionId, consent::Uses};
+use wire::{
+    DecisionId,
+    consent::{Reopen, Uses},
+};
 
 use crate::{
     release::{Case, forged, released},
@@ -86,6 +90,28 @@ fn citing_other_permits_than_stood() {
     );
     let foreign = cite(|unlimited, _| vec![unlimited, DecisionId([0xff; 32])]);
     assert_eq!(reason(&foreign), "it passed on other permits");
+}
+
+/// A deny was handed straight to the source, and a new permit names it: the channel brings the permit first.
+#[test]
+fn a_permit_that_names_what_only_the_source_has_is_the_one_it_passed_on() {
+    let cite = |naming: bool, second: bool| {
+        let mut world = World::new();
+        let deny = world.signed_deny(&hospital());
+        let id = ReadDecision::read(&deny, &world.network.id).unwrap().id();
+        let first = world.permit(&hospital(), |_| ());
+        let anew = world.permit(&hospital(), |permit| {
+            permit.valid_until = NOW.plus_ms(2 * DAY);
+            permit.reopens = if naming { vec![Reopen::Deny(id)] } else { vec![] };
+        });
+        let verdict =
+            forged(world, "health.allergy", &[if second { anew } else { first }]).verify();
+        // The terms in its presentation are another test's.
+        verdict.err().is_none_or(|error| error.check != "consent")
+    };
+    // Of two that name nothing the rule takes one.
+    assert_ne!(cite(false, true), cite(false, false));
+    assert!(cite(true, true));
 }
 
 #[test]

@@ -27,6 +27,7 @@ fn effect(world: &World, deny: &Attested, how: EffectHow, since: Timestamp) -> E
         seq: Some(3),
         how,
         since,
+        log_index: (how == EffectHow::AtSource).then_some(0),
         time: since.plus_ms(5),
         present_consent_excepted: how == EffectHow::LeasesLapsed,
     }
@@ -61,6 +62,14 @@ fn passes(case: &Case, confirmed: &ConfirmedDeny) -> String {
     checks.into_iter().find(|check| check.name == "confirmed deny").unwrap().detail
 }
 
+/// The bundle holds; deny and receipt prove nothing against it.
+#[track_caller]
+fn unusable(case: &Case, confirmed: &ConfirmedDeny) -> String {
+    let error = against(case, confirmed).map(|_| ()).unwrap_err();
+    assert_eq!(error.check, "deny with its receipt", "{error}");
+    error.reason
+}
+
 /// A release on a permit, and a deny that the channel in the bundle does not show.
 fn left_out() -> (Case, Attested) {
     let mut world = World::new();
@@ -84,8 +93,37 @@ fn a_release_against_what_the_source_or_the_home_had_confirmed_is_caught() {
         let detail = passes(&case, &confirmed(&case.world, &deny, how, just_before));
         assert!(detail.contains("not before the release"), "{detail}");
     }
-    let later = passes(&case, &confirmed(&case.world, &deny, EffectHow::AtSource, NOW));
-    assert!(later.contains("not before the release"), "{later}");
+}
+
+#[test]
+fn at_the_source_its_log_says_which_was_first_and_no_clock() {
+    let (case, deny) = left_out();
+    // The release is the second of three records.
+    let at = |log_index, since| {
+        let effect = effect(&case.world, &deny, EffectHow::AtSource, since);
+        signed(&case.world, Effect { log_index, ..effect }, &case.world.lunch, &deny)
+    };
+    for since in [BEFORE, NOW, NOW.plus_ms(60_000)] {
+        for index in [0, 1] {
+            assert!(refused(&case, &at(Some(index), since)).contains("at the source"));
+        }
+        let later = passes(&case, &at(Some(2), since));
+        assert!(later.contains("not before the release"), "{later}");
+    }
+    assert!(unusable(&case, &at(None, BEFORE)).contains("no place in the source's log"));
+}
+
+#[test]
+fn a_home_that_the_pair_moved_to_later_speaks_of_later() {
+    let (case, deny) = left_out();
+    let world = &case.world;
+    let city = world.network.city(1);
+    let channel =
+        Some(wire::channel::ChannelId { home: city.organisation.clone(), source: lunch() });
+    let since = NOW.plus_ms(86_400_000);
+    let effect = Effect { channel, ..effect(world, &deny, EffectHow::Acknowledged, since) };
+    let says = passes(&case, &signed(world, effect, &city, &deny));
+    assert!(says.contains("not before the release"), "{says}");
 }
 
 #[test]
@@ -117,7 +155,8 @@ fn a_receipt_of_others_or_about_others_is_refused_by_name() {
     let other = case.world.signed_deny(&hospital());
     let world = &case.world;
     let at_source = || effect(world, &deny, EffectHow::AtSource, BEFORE);
-    let acknowledged = || effect(world, &deny, EffectHow::Acknowledged, BEFORE);
+    let long_before = Timestamp(NOW.0 - 100_000);
+    let acknowledged = || effect(world, &deny, EffectHow::Acknowledged, long_before);
     let (hospital_node, city) = (&world.hospital, world.network.city(1));
     let elsewhere = Pair { source: lunch(), subject: wire::ServiceId([0xcc; 32]) };
     let of_city = wire::channel::ChannelId { home: city.organisation.clone(), source: lunch() };
@@ -137,15 +176,15 @@ fn a_receipt_of_others_or_about_others_is_refused_by_name() {
         (Effect { since: NOW, time: BEFORE, ..at_source() }, &world.lunch, &deny, "after it was"),
     ];
     for (effect, by, deny, says) in cases {
-        let reason = refused(&case, &signed(world, effect, by, deny));
+        let reason = unusable(&case, &signed(world, effect, by, deny));
         assert!(reason.contains(says), "{says}: {reason}");
     }
     let mut forged = confirmed(world, &deny, EffectHow::AtSource, BEFORE);
     *forged.receipt.object.0.last_mut().unwrap() ^= 1;
-    refused(&case, &forged);
+    unusable(&case, &forged);
     let mut forged = confirmed(world, &deny, EffectHow::AtSource, BEFORE);
     *forged.deny.object.0.last_mut().unwrap() ^= 1;
-    refused(&case, &forged);
+    unusable(&case, &forged);
 }
 
 #[test]
@@ -154,7 +193,7 @@ fn a_permit_is_no_deny_and_another_file_none_either() {
     let permit = world.signed_permit(&hospital(), |_| ());
     world.hand_in(&permit);
     let case = released(world);
-    let reason = refused(&case, &confirmed(&case.world, &permit, EffectHow::AtSource, BEFORE));
+    let reason = unusable(&case, &confirmed(&case.world, &permit, EffectHow::AtSource, BEFORE));
     assert!(reason.contains("no deny"), "{reason}");
     let mut file = confirmed(&case.world, &permit, EffectHow::AtSource, BEFORE);
     file.format = "mebuku/bundle/1".to_owned();

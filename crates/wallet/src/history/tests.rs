@@ -110,6 +110,7 @@ fn effect(home: &TestHome, citizen: &Citizen) -> Effect {
         seq: Some(3),
         how: EffectHow::LeasesLapsed,
         since: NOW,
+        log_index: None,
         time: later(10),
         present_consent_excepted: true,
     }

@@ -4,7 +4,7 @@ use wire::{
     DecisionId, Hash, KeyHash, Pair,
     channel::{
         ChannelHead, ChannelId, ChannelRefusal, ChannelReply, ChannelRequest, Entry, EntryKind,
-        Grant, HeadStatement, PairExtract, Position, Pull, PullReply, Push, Reached,
+        Grant, HeadStatement, PairExtract, Position, Progress, Pull, PullReply, Push, Reached,
     },
     consent::{
         Authority, Collapse, Decision, DocumentKind, ExpressedBy, Items, KeyBegin, KeyEnd, Link,
@@ -295,7 +295,12 @@ fn channel_values() -> Vec<Example> {
 }
 
 fn channel_messages() -> Vec<Example> {
-    let reached = |waiting| Reached { applied: head().position, waiting };
+    let applied = head().position;
+    let idle = Progress { applied, reached: None, unreadable: vec![] };
+    let progress = |waiting, unreadable| {
+        let reached = Some(Reached { applied: Position { length: 3, ..applied }, waiting });
+        Progress { applied, reached, unreadable }
+    };
     let push = |entries| {
         let push = Push { channel: channel(), entries, statement: bytes_of(&statement()) };
         ChannelRequest::Push(push)
@@ -303,12 +308,10 @@ fn channel_messages() -> Vec<Example> {
     let pull = Pull {
         channel: channel(),
         nonce: nonce(4),
-        reached: reached(vec![0, 7]),
+        progress: progress(vec![0, 7], vec![0, u64::MAX]),
         denies: vec![attested(&deny())],
-        unreadable: vec![0, u64::MAX],
     };
-    let idle =
-        Pull { reached: reached(vec![]), denies: vec![], unreadable: vec![], ..pull.clone() };
+    let minimal = Pull { progress: idle.clone(), denies: vec![], ..pull.clone() };
     let pulled = |entries| {
         let (grant, statement) = (bytes_of(&grant()), bytes_of(&statement()));
         ChannelReply::Pulled(PullReply { grant, entries, statement })
@@ -317,9 +320,10 @@ fn channel_messages() -> Vec<Example> {
         plain("channel-request", "push-full", &push(vec![entry(), unknown_entry()])),
         plain("channel-request", "push-minimal", &push(vec![])),
         plain("channel-request", "pull-full", &ChannelRequest::Pull(pull)),
-        plain("channel-request", "pull-minimal", &ChannelRequest::Pull(idle)),
+        plain("channel-request", "pull-minimal", &ChannelRequest::Pull(minimal)),
         plain("channel-request", "relay", &ChannelRequest::Relay(attested(&deny()))),
-        plain("channel-reply", "applied", &ChannelReply::Applied(reached(vec![]))),
+        plain("channel-reply", "applied", &ChannelReply::Applied(progress(vec![], vec![]))),
+        plain("channel-reply", "applied-minimal", &ChannelReply::Applied(idle)),
         plain("channel-reply", "pulled-full", &pulled(vec![entry()])),
         plain("channel-reply", "pulled-minimal", &pulled(vec![])),
         plain("channel-reply", "relayed", &ChannelReply::Relayed(attested(&effect()))),

@@ -82,6 +82,7 @@ pub fn effect() -> Effect {
         seq: Some(12),
         how: EffectHow::LeasesLapsed,
         since: NOON,
+        log_index: None,
         time: NOON.plus_ms(1),
         present_consent_excepted: true,
     }
@@ -90,8 +91,13 @@ pub fn effect() -> Effect {
 fn effects() -> Vec<Example> {
     let acknowledged =
         Effect { how: EffectHow::Acknowledged, present_consent_excepted: false, ..effect() };
-    let direct =
-        Effect { channel: None, seq: None, how: EffectHow::AtSource, ..acknowledged.clone() };
+    let direct = Effect {
+        channel: None,
+        seq: None,
+        how: EffectHow::AtSource,
+        log_index: Some(70_000),
+        ..acknowledged.clone()
+    };
     let query =
         EffectQuery { pair: pair(), decision: DecisionId([3; 32]), nonce: nonce(12), time: NOON };
     let early = EffectQuery { time: Timestamp(0), ..query.clone() };

@@ -122,24 +122,26 @@ impl Session<'_> {
         let deny = self.wallet.attest_with_service_key(&draft.source, &signed)?;
         let reply = client.deny(&deny).await?;
         self.wallet.check_decision_reply(&signed, &reply)?;
-        let mut written = String::new();
-        match (&args.out, &reply.effect) {
-            (Some(out), Some(receipt)) => {
-                write_private(out, &ConfirmedDeny::new(deny, receipt.clone()).to_bytes())?;
+        let (text, effect, usable) = match (&reply.effect, reply.seq) {
+            (Some(receipt), _) => self.keep_direct_effect(&draft.source, &id, receipt)?,
+            (None, None) => (words::DURABLE_AT_SOURCE.to_owned(), Value::Null, false),
+            (None, Some(_)) if is_bound(&reply.status) => {
+                (words::status(&reply.status), Value::Null, false)
             }
-            (Some(out), None) => {
-                written = format!("{}: not written, no receipt yet\n", out.display());
+            (None, Some(_)) => (words::KEPT_FOR_LATER.to_owned(), Value::Null, false),
+        };
+        let mut written = String::new();
+        match (&args.out, reply.effect) {
+            (Some(out), Some(receipt)) if usable => {
+                write_private(out, &ConfirmedDeny::new(deny, receipt).to_bytes())?;
+            }
+            (Some(out), receipt) => {
+                let why =
+                    if receipt.is_some() { "its receipt does not hold" } else { "no receipt yet" };
+                written = format!("{}: not written, {why}\n", out.display());
             }
             (None, _) => {}
         }
-        let (text, effect) = match (&reply.effect, reply.seq) {
-            (Some(receipt), _) => self.keep_direct_effect(&draft.source, &id, receipt)?,
-            (None, None) => (words::DURABLE_AT_SOURCE.to_owned(), Value::Null),
-            (None, Some(_)) if is_bound(&reply.status) => {
-                (words::status(&reply.status), Value::Null)
-            }
-            (None, Some(_)) => (words::KEPT_FOR_LATER.to_owned(), Value::Null),
-        };
         Ok(Report {
             text: format!("denied {says}\ndeny {id}: {text}\n{written}"),
             json: json!({

@@ -151,6 +151,7 @@ async fn effect(State(face): State<Shared>, body: Body) -> Vec<u8> {
         seq: Some(1),
         how: EffectHow::LeasesLapsed,
         since: NOW,
+        log_index: None,
         time: NOW,
         present_consent_excepted: true,
     };
@@ -202,6 +203,7 @@ async fn deny(State(face): State<Shared>, body: Body) -> Vec<u8> {
         seq: None,
         how: EffectHow::AtSource,
         since: NOW,
+        log_index: Some(9),
         time: NOW,
         present_consent_excepted: false,
     };

@@ -7,9 +7,9 @@ use exchange::bundle::ConfirmedDeny;
 use serde_json::{Value, json};
 use wallet::HistoryView;
 use wire::{
-    DecisionId, ServiceName, Timestamp, cbor,
+    DecisionId, ServiceName, Signed, Timestamp, cbor,
     channel::EntryKind,
-    consent::Attested,
+    consent::{Attested, Decision},
     notice::{Effect, EffectHow, Notice, NoticeOutcome},
 };
 
@@ -83,11 +83,17 @@ impl Session<'_> {
         decision: &DecisionId,
     ) -> anyhow::Result<Attested> {
         let (register, _) = self.whole_register(source).await?;
-        let listed = register.entries.iter().find(|row| row.decision == Some(*decision));
-        match listed {
-            Some(row) if row.entry.kind == EntryKind::DENY => {
-                Ok(cbor::from_slice(&row.entry.body)?)
-            }
+        let network = self.wallet.network();
+        let listed = register.entries.iter().map(|row| &row.entry);
+        // A deny of before a move stands in the channel of the home of then.
+        let brought = register.brought.iter().flat_map(|extract| &extract.entries);
+        let mut decisions = listed.chain(brought).filter_map(|entry| {
+            let body: Attested = cbor::from_slice(&entry.body).ok()?;
+            let signed = Signed::<Decision>::decode(&body.object, network).ok()?;
+            (DecisionId::from(signed.id()) == *decision).then_some((entry.kind, body))
+        });
+        match decisions.next() {
+            Some((EntryKind::DENY, deny)) => Ok(deny),
             Some(_) => bail!("{decision} is no deny: nothing is written"),
             None => bail!("the register at {source} does not show {decision}: nothing is written"),
         }
@@ -110,13 +116,14 @@ impl Session<'_> {
     }
 
     /// Checks and keeps the receipt of a source. Saying no needs no home and no fresh trust list:
-    /// where the one at hand does not do, the source's word is told as no more than that.
+    /// where the one at hand does not do, the source's word is told as no more than that. Says last whether
+    /// the receipt may be passed on: it was not found wrong.
     pub(super) fn keep_direct_effect(
         &mut self,
         source: &ServiceName,
         decision: &DecisionId,
         receipt: &Attested,
-    ) -> anyhow::Result<(String, Value)> {
+    ) -> anyhow::Result<(String, Value, bool)> {
         let now = self.now();
         let trust = self
             .directory
@@ -127,16 +134,16 @@ impl Session<'_> {
             _ => {
                 let text =
                     "発効 in force at the source by its word; no trust list to check it with";
-                return Ok((text.to_owned(), Value::Null));
+                return Ok((text.to_owned(), Value::Null, true));
             }
         };
         Ok(match taken {
             Ok(effect) => {
                 self.save()?;
-                (effect_words(&effect), serde_json::to_value(&effect)?)
+                (effect_words(&effect), serde_json::to_value(&effect)?, true)
             }
             Err(error) => {
-                (format!("handed in, but its receipt does not hold: {error}"), Value::Null)
+                (format!("handed in, but its receipt does not hold: {error}"), Value::Null, false)
             }
         })
     }

@@ -14,6 +14,8 @@ use super::{BundleError, ensure, failed};
 use crate::{bundle::ConfirmedDeny, credential::CLOCK_SKEW_MS};
 
 pub(super) const CHECK: &str = "confirmed deny";
+/// Fails where deny or receipt prove nothing; of the bundle that says nothing.
+pub(super) const UNUSABLE: &str = "deny with its receipt";
 
 /// A confirmed deny that was in force when the release was made.
 pub(super) struct Standing {
@@ -29,24 +31,36 @@ pub(super) fn check(
     confirmed: &ConfirmedDeny,
     pair: &PairState,
     homes: &[OrganisationId],
-    release: &Release,
+    (release, log_index): (&Release, u64),
     trust: &Trust,
     at: Timestamp,
 ) -> Result<Result<Standing, String>, BundleError> {
-    let (signer, effect) = receipt(confirmed, homes, release, trust, at)?;
-    let read = ReadDecision::read(&confirmed.deny, trust.network()).map_err(failed(CHECK))?;
+    let (signer, effect) = receipt(confirmed, release, trust, at)?;
+    let read = ReadDecision::read(&confirmed.deny, trust.network()).map_err(failed(UNUSABLE))?;
     let Effect { decision, since, how, .. } = &effect;
-    ensure(CHECK, read.id() == *decision, "the receipt is about another decision")?;
-    ensure(CHECK, *read.claimed_pair() == release.pair, "the deny is about another pair")?;
-    let deny = read.admit(pair, trust, at).map_err(failed(CHECK))?;
-    ensure(CHECK, deny.is_deny(), "it is no deny")?;
+    ensure(UNUSABLE, read.id() == *decision, "the receipt is about another decision")?;
+    ensure(UNUSABLE, *read.claimed_pair() == release.pair, "the deny is about another pair")?;
+    let deny = read.admit(pair, trust, at).map_err(failed(UNUSABLE))?;
+    ensure(UNUSABLE, deny.is_deny(), "it is no deny")?;
 
     let says = describe(decision, *since, *how, &signer);
-    // The source's own clock needs no allowance.
-    let allowance = if *how == EffectHow::AtSource { 0 } else { CLOCK_SKEW_MS };
-    if at <= since.plus_ms(allowance) {
+    let heeded = match (how, effect.log_index) {
+        // Of two records in one log the place says which was first, and no clock.
+        (EffectHow::AtSource, Some(from)) => log_index >= from,
+        (EffectHow::AtSource, None) => {
+            return Err(failed(UNUSABLE)("it names no place in the source's log"));
+        }
+        _ => at > since.plus_ms(CLOCK_SKEW_MS),
+    };
+    if !heeded {
         return Ok(Err(format!("{says}: not before the release")));
     }
+    // Only now: a home that the pair moved to later speaks of later.
+    ensure(
+        UNUSABLE,
+        is_entitled(&effect, &signer, homes, release),
+        "the receipt is signed neither by the source nor by a home of the pair",
+    )?;
     if effect.present_consent_excepted && release.lease.is_none() {
         return Ok(Err(format!("{says}, which excepts a present-consent")));
     }
@@ -57,27 +71,36 @@ pub(super) fn check(
     Ok(Ok(Standing { pair, says }))
 }
 
-/// By the source, or by a home of the pair about its channel to the source.
+/// The receipt, and by which organisation.
 fn receipt(
     confirmed: &ConfirmedDeny,
-    homes: &[OrganisationId],
     release: &Release,
     trust: &Trust,
     at: Timestamp,
 ) -> Result<(OrganisationId, Effect), BundleError> {
     let receipt = &confirmed.receipt;
     let claimed = Signed::<Effect>::decode(&receipt.object, trust.network());
-    let claimed = claimed.map_err(failed(CHECK))?.unverified().time;
+    let claimed = claimed.map_err(failed(UNUSABLE))?.unverified().time;
     let kind = CertificateKind::Organisation;
     let (signed, chain) = trust::verify_signed_before::<Effect>(receipt, kind, trust, claimed, at)
-        .map_err(failed(CHECK))?;
+        .map_err(failed(UNUSABLE))?;
     let effect = signed.into_message();
-    ensure(CHECK, effect.pair == release.pair, "the receipt is about another pair")?;
-    ensure(CHECK, effect.since <= effect.time, "the receipt is about a time after it was signed")?;
-    let LeafSubject::Organisation { organisation: signer, .. } = chain.subject() else {
-        return Err(failed(CHECK)("the receipt is signed by no organisation"));
-    };
-    let entitled = match (effect.how, &effect.channel) {
+    ensure(UNUSABLE, effect.pair == release.pair, "the receipt is about another pair")?;
+    ensure(UNUSABLE, effect.since <= effect.time, "it is about a time after it was signed")?;
+    match chain.subject() {
+        LeafSubject::Organisation { organisation, .. } => Ok((organisation.clone(), effect)),
+        _ => Err(failed(UNUSABLE)("the receipt is signed by no organisation")),
+    }
+}
+
+/// By the source, or by a home of the pair about its channel to the source.
+fn is_entitled(
+    effect: &Effect,
+    signer: &OrganisationId,
+    homes: &[OrganisationId],
+    release: &Release,
+) -> bool {
+    match (effect.how, &effect.channel) {
         (EffectHow::AtSource, _) => *signer == release.pair.source.organisation(),
         (_, Some(channel)) => {
             channel.home == *signer
@@ -85,13 +108,7 @@ fn receipt(
                 && homes.contains(signer)
         }
         (_, None) => false,
-    };
-    ensure(
-        CHECK,
-        entitled,
-        "the receipt is signed neither by the source nor by a home of the pair",
-    )?;
-    Ok((signer.clone(), effect))
+    }
 }
 
 fn describe(
