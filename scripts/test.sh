@@ -71,7 +71,10 @@ fi
 # As it was just built for the tests: a package by itself would be built anew, with fewer features of its
 # dependencies. `faults` starts the node beside it.
 testnet=$CARGO_TARGET_DIR/debug/testnet
-step 'model' "$testnet" model
+# Three minutes is what the long run promises; a machine that is slower than any we know may take longer.
+within=()
+[ "$long" = yes ] && within=(timeout 180)
+step 'model' "${within[@]}" "$testnet" model
 step 'simulated days' "$testnet" sim --seed 1 --nodes 6 --hours 1000
 if [ "$long" = yes ]; then
   step 'faults' "$testnet" faults --kills 200

@@ -137,6 +137,22 @@ pub fn everybody() -> Scenario {
     }
 }
 
+/// One deny, and any two faults: an old copy put back and a clock set, a crash on either side, twice the same.
+pub fn two_faults() -> Scenario {
+    let mut author = Author::new();
+    let before = vec![author.begin(0), author.permit(0, &[], PlainUses::Unlimited)];
+    let deny = author.deny(0, HEALTH);
+    let request = author.request();
+    let bounds = Bounds { ticks: 1, pulls: 1, pushes: 0, asks: 1, faults: 2, flights: 1, ..BOUNDS };
+    Scenario {
+        before,
+        papers: at_home(&[deny]),
+        requests: vec![request],
+        copies: vec![HOME, 1],
+        ..author.scenario("two faults", bounds)
+    }
+}
+
 /// A permit good once, a deny at the home or straight at the source, a permit of another phone that
 /// reopens it: under every fault.
 pub fn deny_and_reopen() -> Scenario {
@@ -314,8 +330,9 @@ pub fn piece_by_piece() -> Scenario {
 }
 
 /// All of them.
-pub const ALL: [fn() -> Scenario; 20] = [
+pub const ALL: [fn() -> Scenario; 21] = [
     everybody,
+    two_faults,
     deny_and_reopen,
     one_use,
     one_use_forgotten,

@@ -120,6 +120,50 @@ fn a_pair_moves_with_all_that_stands_and_the_wallet_follows() {
     assert!(matches!(read(&left.0), Err(WalletError::OtherSigner)));
 }
 
+/// The source began by the old home's removal, whatever the citizen's own papers say: what was permitted
+/// before is closed there, and the wallet shows which id a permit has to name.
+#[test]
+fn a_begin_that_the_source_took_for_a_deny_is_shown_as_one() {
+    let (mut old, mut new) = (TestHome::new(), TestHome::of_city(1));
+    let mut citizen = Citizen::new(&mut old, "hanako");
+    let (to, subject) = (city(&new), citizen.wallet.pair(&lunch()).unwrap().subject);
+    let before = shown(&old, &citizen.wallet);
+    let moving = sign(&mut citizen, &to, &before);
+    append(&mut old, EntryKind::MOVE_END, subject, &moving);
+    let left = shown(&old, &citizen.wallet);
+    assert!(citizen.wallet.accept_move(&lunch(), &to, &reply(None)).unwrap());
+    append(&mut new, EntryKind::MOVE_BEGIN, subject, &moving);
+    let gone = new.network.trust_with(|list, _| {
+        list.municipalities
+            .retain(|municipality| municipality.organisation != old.node.organisation);
+    });
+    let mut register = new.register_of(&subject);
+    let begin = register.entries[0].entry.clone();
+    let channel = wire::channel::ChannelId { home: to.organisation, source: lunch() };
+    let id = consent::source::unreadable_id(&channel, &begin.hash());
+    let said = InForce::Unreadable(later(1));
+    // With the end in hand and the source's word; without the end, by the trust list alone.
+    for (brought, status, trust) in [
+        (left.0.extract(), said, new.trust()),
+        (before.0.extract(), said, &gone),
+        (before.0.extract(), InForce::Accepted, &gone),
+    ] {
+        register.brought = vec![brought];
+        register.entries[0].status = status;
+        let view = citizen.wallet.read_register(&lunch(), &register, trust, later(2)).unwrap();
+        let row = view.rows().last().unwrap();
+        assert!(
+            matches!(&row.content, RegisterContent::Unreadable { kind, stands_as, .. }
+                if *kind == EntryKind::MOVE_BEGIN && *stands_as == Some(id)),
+            "{row:?}"
+        );
+        assert_eq!(view.pair().standing_denies().map(|(id, _)| *id).collect::<Vec<_>>(), [id]);
+    }
+    register.brought = vec![left.0.extract()];
+    let view = citizen.wallet.read_register(&lunch(), &register, new.trust(), later(2)).unwrap();
+    assert_eq!(view.pair().standing_denies().count(), 0, "let go: nothing is closed");
+}
+
 #[test]
 fn a_home_that_does_not_let_go_is_waited_for() {
     let (mut old, new) = (TestHome::new(), TestHome::of_city(1));
