@@ -166,9 +166,13 @@ impl Wallet {
         let home = &self.home_of(source).organisation;
         let checked = |extract: &_| CheckedExtract::check(extract, &pair, trust, at);
         let mut extracts = Vec::with_capacity(register.brought.len() + 1);
+        let mut is_one_gone = false;
         for extract in &register.brought {
             // A home that is gone since signed what nobody can check any more.
-            let gone = |_| CheckedExtract::on_anothers_word(extract, &pair, trust);
+            let gone = |_| {
+                is_one_gone = true;
+                CheckedExtract::on_anothers_word(extract, &pair, trust)
+            };
             extracts.push(checked(extract).or_else(gone).map_err(WalletError::Extract)?);
         }
         let own = checked(&register.extract()).map_err(WalletError::Extract)?;
@@ -197,6 +201,10 @@ impl Wallet {
                     content,
                 });
             }
+        }
+        // Nor can the keys that it began be: whose home the pair is the wallet knows by itself.
+        if is_one_gone {
+            view.pair.home = Some(home.clone());
         }
         Ok(view)
     }
