@@ -5,9 +5,11 @@
 //! - [`issue`]: building certificates of the network's profile
 //! - [`chain`]: path validation (RFC 5280), giving a [`VerifiedChain`]
 //! - [`list`]: root chain, trust list and timestamp, giving a [`Trust`]
+//! - [`ceremony`]: how people change root and list: proposals, differences, signatures
 //! - [`member`]: a node's identity and hello, giving a [`Member`]
 //! - `testing` (feature `testing`): a small network with keys made from numbers
 
+pub mod ceremony;
 pub mod chain;
 pub mod issue;
 pub mod list;

@@ -28,6 +28,7 @@ const ROLE_KEYS: usize = 256;
 const AUTHORITIES: usize = 8192;
 /// How many online keys it takes to strike somebody off, whatever the timestamp's threshold.
 const DENY_SIGNERS: usize = 3;
+const TIMESTAMP: &str = "timestamp";
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
@@ -377,7 +378,7 @@ fn walk_roots(roots: &[Bytes], network: &NetworkId) -> Result<(Root, Vec<Hash>),
     }
 }
 
-fn check_root(root: &Root) -> Result<(), TrustError> {
+pub(crate) fn check_root(root: &Root) -> Result<(), TrustError> {
     for role in [&root.root, &root.trust_list, &root.timestamp] {
         if role.keys.is_empty() || role.keys.len() > ROLE_KEYS || !ascending(&role.keys) {
             return Err(content("root", "the keys of a role are sorted, each once, 1 to 256"));
@@ -390,7 +391,7 @@ fn check_root(root: &Root) -> Result<(), TrustError> {
 }
 
 /// Checks what must hold within the list, and reads its anchors.
-fn check_list(list: &TrustList, testnet: bool) -> Result<Vec<Anchor>, TrustError> {
+pub(crate) fn check_list(list: &TrustList, testnet: bool) -> Result<Vec<Anchor>, TrustError> {
     const LIST: &str = "trust list";
     if list.version == 0 {
         return Err(content(LIST, "versions count from 1"));
@@ -448,16 +449,20 @@ fn check_timestamp(
     root: &Root,
     signers: usize,
 ) -> Result<(), TrustError> {
-    const TIMESTAMP: &str = "timestamp";
+    check_timestamp_form(timestamp)?;
+    let needed = DENY_SIGNERS.min(root.timestamp.keys.len());
+    if !timestamp.denylist.is_empty() && signers < needed {
+        return Err(content(TIMESTAMP, "a denylist needs three signers"));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_timestamp_form(timestamp: &TrustTimestamp) -> Result<(), TrustError> {
     if timestamp.version == 0 {
         return Err(content(TIMESTAMP, "versions count from 1"));
     }
     if timestamp.soft_expiry > timestamp.hard_expiry {
         return Err(content(TIMESTAMP, "the soft expiry comes after the hard one"));
-    }
-    let needed = DENY_SIGNERS.min(root.timestamp.keys.len());
-    if !timestamp.denylist.is_empty() && signers < needed {
-        return Err(content(TIMESTAMP, "a denylist needs three signers"));
     }
     Ok(())
 }

@@ -365,10 +365,29 @@ impl<M: Message> MultiSigned<M> {
         entry.signature = signer.sign(&to_be_signed)?.0.to_vec();
         self.cose.signatures.retain(|s| s.protected.header.key_id != key.0);
         self.cose.signatures.push(entry);
+        self.sort();
+        Ok(())
+    }
+
+    /// Takes over the signatures of another copy of the same payload, of keys that have not signed here. None
+    /// of them is checked.
+    pub fn join(&mut self, other: &Self) {
+        if self.payload_hash() != other.payload_hash() {
+            return;
+        }
+        for signature in &other.cose.signatures {
+            let kid = &signature.protected.header.key_id;
+            if self.cose.signatures.iter().all(|known| known.protected.header.key_id != *kid) {
+                self.cose.signatures.push(signature.clone());
+            }
+        }
+        self.sort();
+    }
+
+    fn sort(&mut self) {
         self.cose
             .signatures
             .sort_by(|a, b| a.protected.header.key_id.cmp(&b.protected.header.key_id));
-        Ok(())
     }
 
     /// The keys among `keys` that validly signed. Every signature by one of them must be valid:

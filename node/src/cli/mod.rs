@@ -4,6 +4,7 @@ pub mod desk;
 pub mod doctor;
 pub mod init;
 pub mod request;
+pub mod trust;
 pub mod verify;
 pub mod wallet;
 
@@ -45,6 +46,8 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Govern who is trusted: propose, read, sign, publish
+    Trust(trust::TrustArgs),
     /// A citizen's wallet
     Wallet(wallet::WalletArgs),
     /// The officer's desk of a home: who acts for a citizen, lost phones, moves
@@ -58,6 +61,7 @@ impl Cli {
             Command::Run { config } => run_node(&config).await,
             Command::Request(args) => request::run(args).await,
             Command::Verify(args) => verify::run(&args),
+            Command::Trust(args) => trust::run(args),
             Command::Doctor { config } => doctor::run(&config).await,
             Command::Wallet(args) => wallet::run(args).await,
             Command::Desk(args) => desk::run(args).await,
