@@ -13,7 +13,7 @@ use wire::{
 
 use crate::list::{Trust, TrustError, check_list, check_root, check_timestamp_form, network_id};
 
-pub use difference::Difference;
+pub use difference::{Difference, day};
 
 /// What is being signed.
 #[derive(Debug, Clone, PartialEq, Eq)]

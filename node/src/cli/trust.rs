@@ -17,6 +17,7 @@ use trust::{
 use wire::{NetworkId, Signer, Timestamp, cbor};
 
 use self::plan::Plan;
+pub use self::plan::key_text;
 use crate::{
     clock::{Clock, SystemClock},
     keys::{KeyFile, KeyKind, P256Signer, Passphrase},

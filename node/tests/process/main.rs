@@ -3,6 +3,7 @@
 
 mod asking;
 mod bad_input;
+mod ceremony;
 mod confirmed;
 mod desk;
 mod disk;

@@ -272,10 +272,17 @@ impl fmt::Display for Difference {
                 write!(f, "{} is no longer struck off", Struck(denied))
             }
             Self::Holds { what, version, until } => {
-                write!(f, "{what} {version} holds until {} ms", until.0)
+                write!(f, "{what} {version} holds until {}", day(*until))
             }
         }
     }
+}
+
+/// To the second (RFC 3339); beyond the year 9999 in milliseconds since 1970.
+pub fn day(at: Timestamp) -> String {
+    let since_1970 = std::time::Duration::from_secs(at.as_secs());
+    der::DateTime::from_unix_duration(since_1970)
+        .map_or_else(|_| format!("{} ms", at.0), |day| day.to_string())
 }
 
 struct Purposes<'a>(&'a [CaPurpose]);

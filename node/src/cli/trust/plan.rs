@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
-use trust::{Freshness, Trust, ceremony::Wanted};
+use trust::{
+    Freshness, Trust,
+    ceremony::{self, Wanted},
+};
 use wire::{
     Bytes, OrganisationId, PublicKey,
     membership::{Authority, CaPurpose, Committee, Municipality, RoleKeys, TrustList},
@@ -246,6 +249,7 @@ pub fn summary(trust: &Trust) -> String {
         Freshness::SoftExpired => "past its soft expiry: nobody new is admitted",
         Freshness::HardExpired => "past its hard expiry",
     };
-    let _ = writeln!(text, "  {freshness}; holds until {} ms", trust.timestamp().hard_expiry.0);
+    let until = ceremony::day(trust.timestamp().hard_expiry);
+    let _ = writeln!(text, "  {freshness}; holds until {until}");
     text
 }
