@@ -123,6 +123,11 @@ impl Context {
         self.trust.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// From now on the node goes by this.
+    pub fn set_trust(&self, trust: Arc<Trust>) {
+        *self.trust.write().unwrap_or_else(PoisonError::into_inner) = trust;
+    }
+
     /// The trust list, if it still says anything.
     pub fn live_trust(&self) -> Result<Arc<Trust>, Fault> {
         let trust = self.trust();

@@ -5,10 +5,11 @@ use consent::{HomeEntry, source::AppliedEntry};
 use evidence::record::{
     AttemptRefused, CertificateIssued, CertificateRevoked, EntryAccepted, EntryApplied,
     LongestGrant, NodeStarted, OperatorAction, Record, RecordStored, Refusal, Refusals, Release,
+    TrustAdopted,
 };
 use exchange::Authentic;
 use serde::Serialize;
-use trust::CertificateKind;
+use trust::{CertificateKind, Trust};
 use wire::{
     Bytes, Hash, ItemType, MessageType, Nonce, ServiceId, ServiceName, Timestamp,
     channel::{ChannelHead, ChannelId},
@@ -44,6 +45,13 @@ pub fn faulty_entries(entry: &AppliedEntry, at: Timestamp) -> impl Iterator<Item
     let own = entry.fault.iter().map(move |fault| (id, fault));
     let acted = entry.acted.iter().filter_map(|acted| Some((Hash([0; 32]), acted.fault.as_ref()?)));
     own.chain(acted).map(move |(id, fault)| attempt_refused(MessageType::Decision, id, fault, at))
+}
+
+/// The node goes by a newer trust file.
+pub fn trust_adopted(trust: &Trust, at: Timestamp) -> Record {
+    let trust::Versions { root, list, timestamp } = trust.versions();
+    let list_hash = trust.timestamp().list_hash;
+    Record::new(&TrustAdopted { root, list, timestamp, list_hash }, at)
 }
 
 /// Something signed was handed in and not taken.

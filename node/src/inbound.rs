@@ -18,6 +18,7 @@ use crate::{
     rate::RateLimit,
     recipient::Recipient,
     source::Source,
+    trust_keeper::TrustKeeper,
     witness::Witness,
 };
 
@@ -29,6 +30,7 @@ pub struct Roles {
     pub source: Option<Arc<Source>>,
     pub recipient: Option<Arc<Recipient>>,
     pub witness: Option<Arc<Witness>>,
+    pub trust: Arc<TrustKeeper>,
     pub rates: Arc<ChannelRates>,
 }
 
@@ -138,8 +140,16 @@ impl Inbound for Roles {
                     cbor::to_vec(&reply.unwrap_or(unavailable))
                 }
                 Protocol::Witness => cbor::to_vec(&roles.witness(&from, &message).await),
+                Protocol::Trust => cbor::to_vec(&roles.trust.answer(&from, &message)),
             })
         })
+    }
+
+    fn greeted(&self, member: Arc<Member>) {
+        // It may have been away, or this node.
+        if self.context.trust().is_municipality(&member.organisation) {
+            self.trust.look_at(member.organisation.clone());
+        }
     }
 }
 

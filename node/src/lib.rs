@@ -32,5 +32,6 @@ pub mod run;
 pub mod source;
 pub mod store;
 pub mod tls;
+pub mod trust_keeper;
 pub mod wallet_client;
 pub mod witness;

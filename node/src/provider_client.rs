@@ -115,18 +115,33 @@ impl ProviderClient {
         self.call(Method::POST, path, body.to_string()).await
     }
 
+    /// Hands in a trust file (CBOR).
+    pub async fn hand_in_trust(&self, file: Vec<u8>) -> Result<Answer, ProviderError> {
+        self.send(Method::POST, "/v1/trust", "application/cbor", file.into()).await
+    }
+
     async fn call(
         &self,
         method: Method,
         path: &str,
         body: String,
     ) -> Result<Answer, ProviderError> {
+        self.send(method, path, "application/json", body.into()).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> Result<Answer, ProviderError> {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
             .header(header::AUTHORIZATION, format!("Bearer {}", self.api_key))
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body)))
+            .header(header::CONTENT_TYPE, kind)
+            .body(Full::new(body))
             .map_err(|error| ProviderError::Unreachable(error.to_string()))?;
         let exchange = async {
             let response = self.http.request(request).await;

@@ -31,6 +31,7 @@ use crate::{
         Column, Committer, Key, RocksStore, Store, StoreError, TypedRead, commit::LogParameters,
     },
     tls::{self, TlsError, TlsFiles},
+    trust_keeper::{self, TrustKeeper},
     witness::{OwnLog, Witness},
 };
 
@@ -86,11 +87,9 @@ impl Node {
         let now = clock.now().wall;
         let passphrase = Passphrase::load(config.passphrase_file.as_deref())?;
         let key_store = FileKeyStore::open(config.keys_dir(), passphrase)?;
-        let trust = Trust::open(&read_trust(&config.trust_file)?, &config.network, now)
-            .map_err(|error| StartError::Trust { path: config.trust_file.clone(), error })?;
-
         // The store first: a second node on this directory must not get any further.
         let store: Arc<dyn Store> = Arc::new(RocksStore::open(&config.store_dir())?);
+        let trust = open_trust(&config, &*store, now)?;
         let signer = key_store.p256(&KeyName::Organisation)?;
         let log_signer = key_store.ed25519(&KeyName::Log)?;
         let witness_signer = witness_key(&config, &key_store, &trust)?;
@@ -174,12 +173,14 @@ impl Node {
         network_config.bootstrap = config.bootstrap.clone();
         network_config.directory =
             Some(Arc::new(StoredDirectory { context: Arc::clone(&context) }));
+        let keeper = TrustKeeper::new(Arc::clone(&context), source.clone());
         let roles = Roles {
             context: Arc::clone(&context),
             home: home.clone(),
             source: source.clone(),
             recipient: recipient.clone(),
             witness: witness_signer.map(|signer| Witness::new(Arc::clone(&context), signer)),
+            trust: Arc::clone(&keeper),
             rates: Arc::default(),
         };
         let (_, identity) = watch::channel(identity);
@@ -193,6 +194,7 @@ impl Node {
         .await?;
         context.set_network(network.clone());
         own_log.start(&context);
+        keeper.start();
         let work = Work {
             context: Arc::clone(&context),
             descriptor: signed.id(),
@@ -211,6 +213,7 @@ impl Node {
             home: home.clone(),
             source: source.clone(),
             recipient,
+            trust: keeper,
             api_keys: Arc::new(api_keys),
         });
         let (provider_address, listener) = provider_listener;
@@ -312,6 +315,18 @@ fn own_log(
 fn sorted(mut services: Vec<ServiceName>) -> Vec<ServiceName> {
     services.sort();
     services
+}
+
+/// What the operator's file says, or what this node went by last.
+fn open_trust(
+    config: &Config,
+    store: &dyn Store,
+    now: wire::Timestamp,
+) -> Result<Trust, StartError> {
+    let path = &config.trust_file;
+    let failed = |error| StartError::Trust { path: path.clone(), error };
+    let trust = Trust::open(&read_trust(path)?, &config.network, now).map_err(failed)?;
+    trust_keeper::newest(trust, &*store.snapshot(), now)?.map_err(failed)
 }
 
 pub fn read_trust(path: &std::path::Path) -> Result<TrustFile, StartError> {

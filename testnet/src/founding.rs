@@ -22,7 +22,11 @@ use node::{
     entropy::SystemEntropy,
     keys::{FileKeyStore, KeyFile, KeyKind, KeyName, KeyStore, P256Signer, Passphrase},
 };
-use trust::{Ca, LeafKind, Pointers, Validity, leaf, network_id, root_ca, sub_ca};
+use trust::{
+    Ca, LeafKind, Pointers, Trust, Validity,
+    ceremony::{self, Ceremony, CeremonyError, Renew, Wanted},
+    leaf, network_id, root_ca, sub_ca,
+};
 use wire::{
     Bytes, Hash, MultiSigned, NetworkId, PublicKey, Signer, Timestamp, cbor,
     membership::{
@@ -140,7 +144,7 @@ pub fn found(dir: &Path, mebuku: &Path, plan: &Plan) -> anyhow::Result<Network> 
     write_private(&passphrase_file, &hex(&SystemEntropy.array::<16>()))?;
     let passphrase = Passphrase::from_file(&passphrase_file)?;
 
-    let ceremony = Ceremony::hold(&dir, &passphrase, now)?;
+    let ceremony = Governors::hold(&dir, &passphrase, now)?;
     let number_key = dir.join("number.pem");
     let secret = KeyFile::create(&number_key, KeyKind::Secret, &passphrase)?.secret()?;
     let function = SingleKeyFunction::from_seed(&secret, b"mebuku/number-key/1", true)?;
@@ -174,14 +178,14 @@ pub fn found(dir: &Path, mebuku: &Path, plan: &Plan) -> anyhow::Result<Network> 
 }
 
 /// The cities' people, with a key each for root, list and timestamp.
-struct Ceremony {
+struct Governors {
     id: NetworkId,
     root: MultiSigned<Root>,
     list_signers: Vec<P256Signer>,
     timestamp_signers: Vec<P256Signer>,
 }
 
-impl Ceremony {
+impl Governors {
     fn hold(dir: &Path, passphrase: &Passphrase, now: Timestamp) -> anyhow::Result<Self> {
         let directory = dir.join("ceremony");
         std::fs::create_dir_all(&directory)?;
@@ -489,6 +493,35 @@ pub fn rogue_service_chain(
 }
 
 impl Network {
+    /// What the municipalities decide next, signed by as many of them as it takes.
+    pub fn govern(&self, change: impl FnOnce(&mut Wanted)) -> anyhow::Result<TrustFile> {
+        let dir = self.cards.parent().context("the cards lie in the network's directory")?;
+        let node = self.nodes.first().context("a network has nodes")?;
+        let file = node::run::read_trust(&node.directory.join("trust.cbor"))?;
+        let now = SystemClock.now().wall;
+        let before = Trust::open(&file, &self.id, now)?;
+        let mut wanted = Wanted::of(&before);
+        change(&mut wanted);
+        let mut ceremony = Ceremony::new(Some(before.clone()));
+        for proposal in ceremony::propose(Some(&before), &wanted, Renew::Changed, now)? {
+            ceremony.add(proposal)?;
+        }
+        ceremony.add(ceremony.draft_timestamp(now, (DAY_MS, 14 * DAY_MS))?)?;
+        let passphrase = Passphrase::from_file(&dir.join("passphrase"))?;
+        for city in CITIES.iter().take(THRESHOLD as usize) {
+            for role in ["root", "list", "timestamp"] {
+                let key = dir.join("ceremony").join(format!("{}-{role}.pem", city.key));
+                let signer = P256Signer::new(&KeyFile::open(&key, KeyKind::P256, &passphrase)?)?;
+                match ceremony.sign(&signer) {
+                    // Of a role in which nothing changes.
+                    Err(CeremonyError::NoSay(_)) => {}
+                    signed => drop(signed?),
+                }
+            }
+        }
+        Ok(ceremony.publish(now)?.0)
+    }
+
     /// The trust file as it stands, with these certificates on the denylist and the next version: signed
     /// by the timestamp keys of the ceremony.
     pub fn deny_certificates(&self, certificates: &[Hash]) -> anyhow::Result<TrustFile> {

@@ -51,9 +51,11 @@ impl RecordKind {
     // 64 to 79: the node itself.
     pub const NODE_STARTED: Self = Self(64);
     pub const OPERATOR_ACTION: Self = Self(65);
+    /// The node goes by a newer trust file.
+    pub const TRUST_ADOPTED: Self = Self(66);
 
     /// Every kind with its name, in the order of the codes.
-    pub const ALL: [(Self, &str); 18] = [
+    pub const ALL: [(Self, &str); 19] = [
         (Self::CERTIFICATE_ISSUED, "certificate-issued"),
         (Self::KEY_BEGUN, "key-begun"),
         (Self::KEY_ENDED, "key-ended"),
@@ -72,6 +74,7 @@ impl RecordKind {
         (Self::ATTEMPT_REFUSED, "attempt-refused"),
         (Self::NODE_STARTED, "node-started"),
         (Self::OPERATOR_ACTION, "operator-action"),
+        (Self::TRUST_ADOPTED, "trust-adopted"),
     ];
 
     /// The name, if this version knows the kind.

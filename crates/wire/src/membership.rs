@@ -123,6 +123,38 @@ pub struct TrustFile {
     pub timestamp: Bytes,
 }
 
+/// Which trust file a node has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustVersions {
+    pub root: u64,
+    pub list: u64,
+    pub timestamp: u64,
+}
+
+/// Between members.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrustRequest {
+    /// Give me yours, if any of its versions is higher than these.
+    Pull(TrustVersions),
+    /// I have these. No more than a reason to pull: what is pulled proves itself.
+    Hint(TrustVersions),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrustReply {
+    Newer(TrustFile),
+    /// There is none newer here.
+    Current,
+    /// To a hint.
+    Noted,
+    /// Asked too often: again later.
+    Busy,
+    Malformed,
+}
+
 /// What a node is and where to find it. Signed by the organisation key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -3,6 +3,7 @@
 
 pub mod bounds;
 mod desk;
+mod governance;
 pub mod problem;
 pub mod provider;
 pub mod public;

@@ -22,7 +22,7 @@ use wire::{
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
-use super::{Body, Problem, desk};
+use super::{Body, Problem, desk, governance};
 use crate::{
     bundle,
     context::Context,
@@ -37,6 +37,7 @@ use crate::{
         exchange::rejection_code,
         records::{self, NewRecord},
     },
+    trust_keeper::TrustKeeper,
     witness::NotServing,
 };
 
@@ -47,6 +48,7 @@ pub struct Provider {
     pub home: Option<Arc<Home>>,
     pub source: Option<Arc<Source>>,
     pub recipient: Option<Arc<Recipient>>,
+    pub trust: Arc<TrustKeeper>,
     /// SHA-256 of the API keys that are let in.
     pub api_keys: Arc<Vec<Hash>>,
 }
@@ -67,6 +69,7 @@ pub fn router(provider: Provider) -> Router {
         .route("/v1/releases", get(releases))
         .route("/v1/leases", get(leases))
         .route("/v1/log", get(log))
+        .merge(governance::routes())
         .route("/v1/peers", get(peers))
         .route_layer(middleware::from_fn_with_state(provider.clone(), require_api_key));
     Router::new()

@@ -61,7 +61,7 @@ impl Cli {
             Command::Run { config } => run_node(&config).await,
             Command::Request(args) => request::run(args).await,
             Command::Verify(args) => verify::run(&args),
-            Command::Trust(args) => trust::run(args),
+            Command::Trust(args) => trust::run(args).await,
             Command::Doctor { config } => doctor::run(&config).await,
             Command::Wallet(args) => wallet::run(args).await,
             Command::Desk(args) => desk::run(args).await,

@@ -21,6 +21,7 @@ pub use self::plan::key_text;
 use crate::{
     clock::{Clock, SystemClock},
     keys::{KeyFile, KeyKind, P256Signer, Passphrase},
+    provider_client::ProviderClient,
     run::read_trust,
 };
 
@@ -103,6 +104,16 @@ enum TrustCommand {
         #[arg(required = true)]
         proposals: Vec<PathBuf>,
     },
+    /// Hand a trust file to this organisation's node, which goes by it and tells the others
+    HandIn {
+        /// The provider API of this organisation's node
+        #[arg(long, default_value = "http://127.0.0.1:8081")]
+        node: String,
+        /// File with the API key
+        #[arg(long)]
+        api_key_file: PathBuf,
+        file: PathBuf,
+    },
     /// Check a trust file from the genesis root on, and say what is in it
     Verify {
         /// Hash of the genesis root, from a source you trust
@@ -145,7 +156,7 @@ enum RenewArg {
     Root,
 }
 
-pub fn run(args: TrustArgs) -> anyhow::Result<()> {
+pub async fn run(args: TrustArgs) -> anyhow::Result<()> {
     let now = SystemClock.now().wall;
     match args.command {
         TrustCommand::Key { out, passphrase } => {
@@ -186,6 +197,19 @@ pub fn run(args: TrustArgs) -> anyhow::Result<()> {
             write_whole(&out, &cbor::to_vec(&file))?;
             println!("{}: {}", out.display(), versions(&trust));
             println!("network {}", trust.network());
+            Ok(())
+        }
+        TrustCommand::HandIn { node, api_key_file, file } => {
+            let key = std::fs::read_to_string(&api_key_file)
+                .with_context(|| format!("{}", api_key_file.display()))?;
+            let client = ProviderClient::new(node.trim_end_matches('/'), key.trim());
+            let answer = client.hand_in_trust(cbor::to_vec(&read_trust(&file)?)).await?;
+            let json = answer.json()?;
+            println!("{}", serde_json::to_string_pretty(&json)?);
+            if !answer.status.is_success() {
+                let detail = json["detail"].as_str().unwrap_or("the node did not say why");
+                bail!("{}: {detail}", file.display());
+            }
             Ok(())
         }
         TrustCommand::Verify { root, file } => {

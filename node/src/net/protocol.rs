@@ -19,6 +19,8 @@ pub enum Protocol {
     Exchange,
     /// [`wire::witness::WitnessRequest`] → [`wire::witness::WitnessReply`].
     Witness,
+    /// [`wire::membership::TrustRequest`] → [`wire::membership::TrustReply`].
+    Trust,
 }
 
 /// All protocols. Version numbers are part of the name: another version is another protocol.
@@ -30,12 +32,13 @@ pub(super) enum WireProtocol {
 }
 
 impl WireProtocol {
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 6] = [
         Self::Hello,
         Self::Directory,
         Self::Application(Protocol::Channel),
         Self::Application(Protocol::Exchange),
         Self::Application(Protocol::Witness),
+        Self::Application(Protocol::Trust),
     ];
 
     pub(super) const fn name(self) -> &'static str {
@@ -45,6 +48,7 @@ impl WireProtocol {
             Self::Application(Protocol::Channel) => "/mebuku/channel/1",
             Self::Application(Protocol::Exchange) => "/mebuku/exchange/1",
             Self::Application(Protocol::Witness) => "/mebuku/witness/1",
+            Self::Application(Protocol::Trust) => "/mebuku/trust/1",
         }
     }
 
@@ -56,6 +60,7 @@ impl WireProtocol {
             Self::Application(Protocol::Channel) => sizes::FRAME,
             Self::Application(Protocol::Exchange) => sizes::EXCHANGE_REQUEST_FRAME,
             Self::Application(Protocol::Witness) => sizes::WITNESS_FRAME,
+            Self::Application(Protocol::Trust) => limits::TRUST_REQUEST_FRAME,
         }
     }
 
@@ -64,6 +69,7 @@ impl WireProtocol {
         match self {
             Self::Hello | Self::Directory => sizes::HELLO_FRAME,
             Self::Application(Protocol::Witness) => sizes::WITNESS_FRAME,
+            Self::Application(Protocol::Trust) => sizes::TRUST_FILE,
             Self::Application(_) => sizes::FRAME,
         }
     }
@@ -83,7 +89,8 @@ impl Offer {
     pub(super) const ALL: Self = Self(&WireProtocol::ALL);
 
     pub(super) const fn only(protocol: WireProtocol) -> Self {
-        let [hello, directory, channel, exchange, witness] = WireProtocol::ALL.as_slice() else {
+        let [hello, directory, channel, exchange, witness, trust] = WireProtocol::ALL.as_slice()
+        else {
             unreachable!()
         };
         Self(std::slice::from_ref(match protocol {
@@ -92,6 +99,7 @@ impl Offer {
             WireProtocol::Application(Protocol::Channel) => channel,
             WireProtocol::Application(Protocol::Exchange) => exchange,
             WireProtocol::Application(Protocol::Witness) => witness,
+            WireProtocol::Application(Protocol::Trust) => trust,
         }))
     }
 }

@@ -20,10 +20,12 @@ pub(super) enum Lane {
     Channel,
     Exchange,
     Witness,
+    Trust,
 }
 
 impl Lane {
-    const ALL: [Self; 4] = [Self::Denies, Self::Channel, Self::Exchange, Self::Witness];
+    const ALL: [Self; 5] =
+        [Self::Denies, Self::Channel, Self::Exchange, Self::Witness, Self::Trust];
 
     /// `variant`: the name of a channel message's.
     pub(super) fn of(protocol: Protocol, variant: Option<&[u8]>) -> Self {
@@ -32,6 +34,7 @@ impl Lane {
             Protocol::Channel => Self::Channel,
             Protocol::Exchange => Self::Exchange,
             Protocol::Witness => Self::Witness,
+            Protocol::Trust => Self::Trust,
         }
     }
 }

@@ -3,7 +3,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use consent::{
@@ -44,6 +47,8 @@ pub struct Channel {
     changed: Notify,
     /// There is more to tell the home, once witnesses know of it.
     untold: Notify,
+    /// The home is no municipality any more: nobody finds this channel, and its tasks end.
+    closed: AtomicBool,
 }
 
 /// What an operator sees of a lease.
@@ -69,6 +74,7 @@ impl Channel {
             fault: Mutex::new(None),
             changed: Notify::new(),
             untold: Notify::new(),
+            closed: AtomicBool::new(false),
         })
     }
 
@@ -120,33 +126,61 @@ impl Channel {
 pub struct Channels {
     context: Arc<Context>,
     channels: Mutex<HashMap<ChannelId, Arc<Channel>>>,
+    started: AtomicBool,
 }
 
 impl Channels {
     pub fn new(context: Arc<Context>) -> Arc<Self> {
-        Arc::new(Self { context, channels: Mutex::new(HashMap::new()) })
+        let (channels, started) = (Mutex::new(HashMap::new()), AtomicBool::new(false));
+        Arc::new(Self { context, channels, started })
     }
 
     /// Starts pulling from every municipality on the trust list, for every service of this node.
     /// `log_size`: of this node's log so far. The homes are told what is applied once witnesses know that.
     pub fn start(self: &Arc<Self>, log_size: u64) -> Result<(), Fault> {
-        let trust = self.context.trust();
-        let mut channels = Vec::new();
+        self.started.store(true, Ordering::SeqCst);
+        self.go_by(&self.context.trust(), log_size)
+    }
+
+    /// The trust list is another: whoever is no municipality any more has no lease here from now on, and
+    /// whoever became one is pulled from. Nothing, before [`Channels::start`].
+    pub fn follow(self: &Arc<Self>, trust: &Trust) -> Result<(), Fault> {
+        if !self.started.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        let log_size = evidence_log::size(&*self.context.committer.read())?;
+        self.go_by(trust, log_size)
+    }
+
+    fn go_by(self: &Arc<Self>, trust: &Trust, log_size: u64) -> Result<(), Fault> {
+        let gone: Vec<_> = {
+            let mut channels = self.lock();
+            channels.extract_if(|id, _| !trust.is_municipality(&id.home)).collect()
+        };
+        for (_, channel) in gone {
+            channel.closed.store(true, Ordering::SeqCst);
+            channel.changed.notify_one();
+            channel.untold.notify_one();
+        }
+        let mut added = Vec::new();
         {
             let read = self.context.committer.read();
             for home in trust.municipalities() {
                 for source in &self.context.services {
                     let id = ChannelId { home: home.organisation.clone(), source: source.clone() };
+                    if self.channel(&id).is_some() {
+                        continue;
+                    }
                     let channel = Channel::new(id.clone());
                     let reached = reached(&*read, trust.network(), &id)?;
                     channel.reached(reached, log_size.saturating_sub(1));
-                    channels.push((id, channel));
+                    added.push((id, channel));
                 }
             }
         }
         // All at once: what one channel brings lets entries of another act.
-        self.lock().extend(channels.iter().cloned());
-        for (_, channel) in channels {
+        self.lock().extend(added.iter().cloned());
+        for (_, channel) in added {
             tokio::spawn(Arc::clone(self).tell_for_ever(Arc::clone(&channel)));
             tokio::spawn(Arc::clone(self).pull_for_ever(channel));
         }
@@ -192,6 +226,9 @@ impl Channels {
         loop {
             let wake_at_ms = channel.puller().wake_at_ms();
             self.context.wait_until(Some(wake_at_ms), &channel.changed).await;
+            if channel.closed.load(Ordering::SeqCst) {
+                return;
+            }
             let nonce = Nonce(self.context.entropy.array());
             // The lease is counted from here, before the pull is even made.
             if !channel.puller().begin(nonce, self.context.now()) {
@@ -279,7 +316,7 @@ impl Channels {
     /// As soon as witnesses know how far the channel is, the home is told: it waits to call entries in
     /// force.
     async fn tell_for_ever(self: Arc<Self>, channel: Arc<Channel>) {
-        loop {
+        while !channel.closed.load(Ordering::SeqCst) {
             // No guard of the puller across an await.
             let untold = channel.puller().untold();
             let Some(leaf) = untold else {

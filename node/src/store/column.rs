@@ -192,6 +192,10 @@ columns! {
     /// origin, `u64` size and root of the later one. Value: `witness::Fork`.
     Forks = "forks",
 
+    /// The trust file that the node goes by, once it has adopted another than it started with. Key: empty.
+    /// Value: `wire::membership::TrustFile`.
+    Trust = "trust",
+
     /// Nodes known here. Key: `text` organisation. Value: `wire::membership::NodeIdentity`.
     Directory = "directory",
 }
@@ -214,7 +218,7 @@ mod tests {
         refusal-counts effects notices notice-batches consent-asks consent-answer-outbox consent-requests \
         consent-request-ids consent-request-outbox log-records log-nodes log-state \
         checkpoints citizens service-keys key-phones stale-phones number-phones proofing authorities challenges certificates certificate-standing \
-        witnessed forks directory";
+        witnessed forks trust directory";
 
     #[test]
     fn names_are_never_changed() {

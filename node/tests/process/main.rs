@@ -10,6 +10,7 @@ mod disk;
 mod enrolments;
 mod faces;
 mod forgeries;
+mod governing;
 mod http;
 mod https;
 mod leases;

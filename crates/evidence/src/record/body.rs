@@ -275,3 +275,15 @@ pub struct OperatorAction {
     pub object: Option<Hash>,
 }
 body!(OperatorAction: OPERATOR_ACTION);
+
+/// From here on the node goes by this trust file.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrustAdopted {
+    pub root: u64,
+    pub list: u64,
+    pub timestamp: u64,
+    /// Payload hash of the trust list.
+    pub list_hash: Hash,
+}
+body!(TrustAdopted: TRUST_ADOPTED);

@@ -162,6 +162,11 @@ fn every_kind_has_a_body_that_reads_back() {
     let (operator, action) = ("desk-3".into(), "certificate-revoked".into());
     let object = Some(Hash([1; 32]));
     round_trip(OperatorAction { operator, action, object }, RecordKind::OPERATOR_ACTION);
+    let list_hash = Hash([4; 32]);
+    round_trip(
+        TrustAdopted { root: 1, list: 7, timestamp: 300, list_hash },
+        RecordKind::TRUST_ADOPTED,
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use wire::{
     membership::{
         Authority, CaPurpose, Committee, Denied, Descriptor, DirectoryReply, DirectoryRequest,
         Hello, HelloReply, Municipality, NodeIdentity, Role, RoleKeys, Root, TrustFile, TrustList,
-        TrustTimestamp,
+        TrustReply, TrustRequest, TrustTimestamp, TrustVersions,
     },
     witness::{AddCheckpoint, WitnessConflict, WitnessRefused, WitnessReply, WitnessRequest},
 };
@@ -91,6 +91,7 @@ fn trust() -> Vec<Example> {
         ..trust_list()
     };
     let quiet = TrustTimestamp { denylist: vec![], ..timestamp() };
+    let versions = TrustVersions { root: 1, list: 24, timestamp: 70_000 };
     let file = TrustFile {
         roots: vec![Bytes(multi_sign(&root(), &[1, 2]).bytes())],
         trust_list: Bytes(multi_sign(&trust_list(), &[3, 4]).bytes()),
@@ -107,6 +108,13 @@ fn trust() -> Vec<Example> {
         multi_signed("signed-timestamp", "full", &timestamp(), &[5]),
         multi_signed("signed-timestamp", "minimal", &quiet, &[]),
         plain("trust-timestamp", "full", &timestamp()),
+        plain("trust-request", "pull", &TrustRequest::Pull(versions)),
+        plain("trust-request", "hint", &TrustRequest::Hint(versions)),
+        plain("trust-reply", "newer", &TrustReply::Newer(file.clone())),
+        plain("trust-reply", "current", &TrustReply::Current),
+        plain("trust-reply", "noted", &TrustReply::Noted),
+        plain("trust-reply", "busy", &TrustReply::Busy),
+        plain("trust-reply", "malformed", &TrustReply::Malformed),
         plain("trust-file", "full", &file),
         plain("trust-file", "minimal", &TrustFile { roots: vec![], ..file.clone() }),
     ]
