@@ -149,6 +149,10 @@ mod tests {
     fn what_a_stranger_may_send_is_small() {
         assert_eq!(WireProtocol::Hello.request_limit(), 64 * 1024);
         assert!(WireProtocol::ALL.iter().all(|p| p.request_limit() <= sizes::FRAME));
-        assert!(WireProtocol::ALL.iter().all(|p| p.reply_limit() <= sizes::FRAME));
+        // Whoever asks for a trust file waits for a large one: no stranger sends it unasked.
+        let trust = WireProtocol::Application(Protocol::Trust);
+        assert_eq!(trust.reply_limit(), sizes::TRUST_FILE);
+        let mut others = WireProtocol::ALL.iter().filter(|protocol| **protocol != trust);
+        assert!(others.all(|protocol| protocol.reply_limit() <= sizes::FRAME));
     }
 }
