@@ -112,13 +112,13 @@ fn a_fifth_city_is_added_and_another_removed() {
     let joins = |wanted: &mut Wanted| {
         let (organisation, name) = (organisation.clone(), "渋川市".to_owned());
         wanted.list.municipalities.push(Municipality { organisation, name });
-        let keys = [&network.list_signers[..], &[list_key.clone()]].concat();
+        let keys = [&network.list_signers[..], std::slice::from_ref(&list_key)].concat();
         wanted.trust_list = role_keys(&keys, 4);
-        let keys = [&network.timestamp_signers[..], &[timestamp_key.clone()]].concat();
+        let keys = [&network.timestamp_signers[..], std::slice::from_ref(&timestamp_key)].concat();
         wanted.timestamp = role_keys(&keys, 3);
     };
     // Root, list and timestamp change together: list and timestamp by the new keys.
-    let list_signers = [&network.list_signers[..3], &[list_key.clone()]].concat();
+    let list_signers = [&network.list_signers[..3], std::slice::from_ref(&list_key)].concat();
     let roots = &network.root_signers[..3];
     let trust = change(
         &network.trust,
