@@ -2,9 +2,11 @@
 //! people would do around a table: the root, the cities' CAs, everyone's certificates, the trust list.
 
 use std::{
+    collections::BTreeSet,
     net::{TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::Command,
+    sync::{Mutex, PoisonError},
 };
 
 use anyhow::{Context, bail, ensure};
@@ -595,16 +597,26 @@ fn make_cards(dir: &Path, crowd: u8, now: Timestamp) -> anyhow::Result<PathBuf> 
     Ok(cards)
 }
 
+/// Three ports that nobody listens on, and that this process gave to no other node. Below those that the
+/// system hands out by itself: a node that starts later must not find its port taken by a call that happens
+/// to be going out.
 fn free_ports() -> anyhow::Result<[u16; 3]> {
-    // Held until all are known, so that they differ; the first is free for TCP and UDP alike.
-    let (tcp, _udp) = loop {
-        let tcp = TcpListener::bind("127.0.0.1:0")?;
-        if let Ok(udp) = UdpSocket::bind(tcp.local_addr()?) {
-            break (tcp, udp);
-        }
-    };
-    let others = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
-    Ok([tcp.local_addr()?.port(), others[0].local_addr()?.port(), others[1].local_addr()?.port()])
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut ports = [0; 3];
+    for port in &mut ports {
+        *port = (0..1000)
+            .map(|_| 10_000 + u16::from_be_bytes(SystemEntropy.array()) % 22_000)
+            .find(|port| !given.contains(port) && is_free(*port))
+            .context("no free port between 10000 and 32000")?;
+        given.insert(*port);
+    }
+    Ok(ports)
+}
+
+/// For TCP and UDP alike.
+fn is_free(port: u16) -> bool {
+    TcpListener::bind(("127.0.0.1", port)).is_ok() && UdpSocket::bind(("127.0.0.1", port)).is_ok()
 }
 
 fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
