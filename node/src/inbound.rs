@@ -8,6 +8,7 @@ use wire::{
     OrganisationId, cbor,
     channel::{ChannelRefusal, ChannelReply, ChannelRequest},
     exchange::{ExchangeMessage, ExchangeReply, Rejection},
+    membership::TrustFile,
     witness::{WitnessRefused, WitnessReply},
 };
 
@@ -140,9 +141,18 @@ impl Inbound for Roles {
                     cbor::to_vec(&reply.unwrap_or(unavailable))
                 }
                 Protocol::Witness => cbor::to_vec(&roles.witness(&from, &message).await),
-                Protocol::Trust => cbor::to_vec(&roles.trust.answer(&from, &message)),
+                Protocol::Trust => cbor::to_vec(&roles.trust.answer(&from, &message).await),
             })
         })
+    }
+
+    fn handle_stranger(&self, message: Vec<u8>) -> BoxFuture<'static, Option<Vec<u8>>> {
+        let trust = Arc::clone(&self.trust);
+        Box::pin(async move { Some(cbor::to_vec(&trust.answer_stranger(&message))) })
+    }
+
+    fn trust_file(&self, file: TrustFile) {
+        self.trust.take_file(file);
     }
 
     fn greeted(&self, member: Arc<Member>) {

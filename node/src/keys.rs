@@ -40,6 +40,8 @@ pub enum KeyName {
     Log,
     /// Cosigns the checkpoints of others.
     Witness,
+    /// Signs the network's timestamp, together with other municipalities' nodes.
+    Timestamp,
     /// A municipality's own root CA.
     RootCa,
     CitizenCa,
@@ -73,6 +75,7 @@ impl KeyName {
             Self::Number => KeyKind::Secret,
             Self::Proofing => KeyKind::Aes256,
             Self::Organisation
+            | Self::Timestamp
             | Self::Credential(_)
             | Self::RootCa
             | Self::CitizenCa
@@ -90,6 +93,7 @@ impl fmt::Display for KeyName {
             Self::Transport => "transport",
             Self::Log => "log",
             Self::Witness => "witness",
+            Self::Timestamp => "timestamp",
             Self::RootCa => "root-ca",
             Self::CitizenCa => "citizen-ca",
             Self::OrganisationCa => "organisation-ca",
@@ -105,14 +109,15 @@ impl FromStr for KeyName {
 
     fn from_str(text: &str) -> Result<Self, BadId> {
         const NOT_A_NAME: BadId = BadId(
-            "a key name (organisation, credential-for-<service>, transport, log, witness, root-ca, \
+            "a key name (organisation, credential-for-<service>, transport, log, witness, timestamp, root-ca, \
              citizen-ca, organisation-ca, credential-ca, number, proofing)",
         );
-        const PLAIN: [KeyName; 10] = [
+        const PLAIN: [KeyName; 11] = [
             KeyName::Organisation,
             KeyName::Transport,
             KeyName::Log,
             KeyName::Witness,
+            KeyName::Timestamp,
             KeyName::RootCa,
             KeyName::CitizenCa,
             KeyName::OrganisationCa,

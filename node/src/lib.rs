@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod bundle;
+mod catch_up;
 pub mod certificates;
 pub mod channel_store;
 pub mod cli;
@@ -31,6 +32,7 @@ pub mod recipient;
 pub mod run;
 pub mod source;
 pub mod store;
+pub mod timestamper;
 pub mod tls;
 pub mod trust_keeper;
 pub mod wallet_client;

@@ -9,7 +9,7 @@ use axum::{
 };
 use http_body_util::{BodyExt, Full, Limited};
 use serde_json::Value;
-use wire::{ItemType, Nonce, Purpose, ServiceId, ServiceName};
+use wire::{ItemType, Nonce, Purpose, ServiceId, ServiceName, membership::Denied};
 
 use crate::{
     http_client::{self, HttpClient},
@@ -118,6 +118,12 @@ impl ProviderClient {
     /// Hands in a trust file (CBOR).
     pub async fn hand_in_trust(&self, file: Vec<u8>) -> Result<Answer, ProviderError> {
         self.send(Method::POST, "/v1/trust", "application/cbor", file.into()).await
+    }
+
+    /// Wants somebody struck off.
+    pub async fn deny(&self, operator: &str, denied: &Denied) -> Result<Answer, ProviderError> {
+        let body = serde_json::json!({ "operator": operator, "denied": denied });
+        self.call(Method::POST, "/v1/denials", body.to_string()).await
     }
 
     async fn call(

@@ -6,7 +6,7 @@ use axum::serve::ListenerExt;
 use evidence::{log::CheckpointPolicy, note::log_origin};
 use identity::{JpkiRoots, Registrar, number::SingleKeyFunction};
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
-use trust::Trust;
+use trust::{Freshness, Trust};
 use wire::{
     Bytes, Hash, OrganisationId, ServiceName, Signed, cbor,
     membership::{Descriptor, NodeIdentity, Role, TrustFile},
@@ -14,6 +14,7 @@ use wire::{
 
 use crate::{
     api::{bounds::Bounded, provider, public},
+    catch_up::catch_up,
     certificates::{self, CertificateError},
     clock::{Clock, SystemClock},
     config::{Config, ConfigError},
@@ -22,7 +23,7 @@ use crate::{
     evidence_log,
     home::{Desk, DeskParts, Home},
     inbound::Roles,
-    keys::{self, FileKeyStore, KeyError, KeyName, KeyStore, Passphrase},
+    keys::{FileKeyStore, KeyError, KeyName, KeyStore, Passphrase},
     metrics::Metrics,
     net::{self, DirectoryStore, NetError, Network, NetworkConfig},
     recipient::Recipient,
@@ -30,6 +31,7 @@ use crate::{
     store::{
         Column, Committer, Key, RocksStore, Store, StoreError, TypedRead, commit::LogParameters,
     },
+    timestamper::Timestamper,
     tls::{self, TlsError, TlsFiles},
     trust_keeper::{self, TrustKeeper},
     witness::{OwnLog, Witness},
@@ -89,12 +91,20 @@ impl Node {
         let key_store = FileKeyStore::open(config.keys_dir(), passphrase)?;
         // The store first: a second node on this directory must not get any further.
         let store: Arc<dyn Store> = Arc::new(RocksStore::open(&config.store_dir())?);
-        let trust = open_trust(&config, &*store, now)?;
+        let known = open_trust(&config, &*store)?;
         let signer = key_store.p256(&KeyName::Organisation)?;
         let log_signer = key_store.ed25519(&KeyName::Log)?;
-        let witness_signer = witness_key(&config, &key_store, &trust)?;
+        let city = known.is_municipality(&config.organisation);
+        let witness_signer = match own_key(city, &key_store, &KeyName::Witness)? {
+            true => Some(key_store.ed25519(&KeyName::Witness)?),
+            false => None,
+        };
+        let timestamp_signer = match own_key(city, &key_store, &KeyName::Timestamp)? {
+            true => Some(key_store.p256(&KeyName::Timestamp)?),
+            false => None,
+        };
         let desk = match config.has_role(Role::Home) {
-            true => desk(&config, &key_store, &trust)?,
+            true => desk(&config, &key_store, &known)?,
             false => None,
         };
         let credentials = match config.has_role(Role::Source) {
@@ -125,7 +135,24 @@ impl Node {
             chain: certificates::read(&config.data_dir, &KeyName::Organisation)?,
             descriptor: Bytes(signed.bytes().to_vec()),
         };
-        trust::verify_identity(&identity, &trust, now)?;
+        let mut network_config = NetworkConfig::new(*seed);
+        network_config.listen = config.listen.clone();
+        network_config.bootstrap = config.bootstrap.clone();
+        let wall_clock = Arc::clone(&clock);
+        let wall: net::Clock = Arc::new(move || wall_clock.now().wall);
+        let ran_out = known.freshness(now) == Freshness::HardExpired;
+        let trust = match ran_out {
+            true if config.bootstrap.is_empty() => {
+                let error = trust::TrustError::Expired("trust file, and there is nobody to ask");
+                return Err(StartError::Trust { path: config.trust_file.clone(), error });
+            }
+            true => {
+                catch_up(network_config.clone(), identity.clone(), &known, Arc::clone(&wall))
+                    .await?
+            }
+            false => known,
+        };
+        trust::verify_identity(&identity, &trust, clock.now().wall)?;
 
         // Both, before anything is written or anybody is met. Nobody is answered yet.
         let provider_listener = listen(config.provider_listen).await?;
@@ -168,12 +195,10 @@ impl Node {
             .has_role(Role::Recipient)
             .then(|| Recipient::new(Arc::clone(&context), config.has_role(Role::Source)));
 
-        let mut network_config = NetworkConfig::new(*seed);
-        network_config.listen = config.listen.clone();
-        network_config.bootstrap = config.bootstrap.clone();
         network_config.directory =
             Some(Arc::new(StoredDirectory { context: Arc::clone(&context) }));
-        let keeper = TrustKeeper::new(Arc::clone(&context), source.clone());
+        let timestamper = Timestamper::new(Arc::clone(&context), timestamp_signer)?;
+        let keeper = TrustKeeper::new(Arc::clone(&context), source.clone(), timestamper, ran_out);
         let roles = Roles {
             context: Arc::clone(&context),
             home: home.clone(),
@@ -184,20 +209,16 @@ impl Node {
             rates: Arc::default(),
         };
         let (_, identity) = watch::channel(identity);
-        let network = Network::start(
-            network_config,
-            identity,
-            Arc::new(trust),
-            Arc::new(move || clock.now().wall),
-            Arc::new(roles),
-        )
-        .await?;
+        let network =
+            Network::start(network_config, identity, Arc::new(trust), wall, Arc::new(roles))
+                .await?;
         context.set_network(network.clone());
         own_log.start(&context);
         keeper.start();
         let work = Work {
             context: Arc::clone(&context),
             descriptor: signed.id(),
+            keeper: Arc::clone(&keeper),
             home: home.clone(),
             source: source.clone(),
             recipient: recipient.clone(),
@@ -251,6 +272,7 @@ struct Work {
     context: Arc<Context>,
     /// Id of the signed descriptor.
     descriptor: Hash,
+    keeper: Arc<TrustKeeper>,
     home: Option<Arc<Home>>,
     source: Option<Arc<Source>>,
     recipient: Option<Arc<Recipient>>,
@@ -270,6 +292,7 @@ impl Work {
         // The log is not touched before: a log that was put back must not grow another branch.
         let size = evidence_log::size(&*self.context.committer.read())?;
         self.context.log(evidence_log::node_started(self.descriptor, size, now)).await?;
+        self.keeper.keep().await?;
         if let Some(home) = &self.home {
             home.start()?;
         }
@@ -283,20 +306,13 @@ impl Work {
     }
 }
 
-/// The key that a municipality's node cosigns others' logs with. It needs no certificate: a node that
-/// has none yet makes one.
-fn witness_key(
-    config: &Config,
-    key_store: &FileKeyStore,
-    trust: &Trust,
-) -> Result<Option<Arc<keys::Ed25519Signer>>, StartError> {
-    if !trust.is_municipality(&config.organisation) {
-        return Ok(None);
+/// Whether there is a key that needs no certificate: a municipality that has none yet makes one, nobody else
+/// has any.
+fn own_key(city: bool, key_store: &FileKeyStore, name: &KeyName) -> Result<bool, KeyError> {
+    if city && !key_store.contains(name)? {
+        key_store.create(name)?;
     }
-    if !key_store.contains(&KeyName::Witness)? {
-        key_store.create(&KeyName::Witness)?;
-    }
-    Ok(Some(key_store.ed25519(&KeyName::Witness)?))
+    Ok(city)
 }
 
 fn own_log(
@@ -317,16 +333,13 @@ fn sorted(mut services: Vec<ServiceName>) -> Vec<ServiceName> {
     services
 }
 
-/// What the operator's file says, or what this node went by last.
-fn open_trust(
-    config: &Config,
-    store: &dyn Store,
-    now: wire::Timestamp,
-) -> Result<Trust, StartError> {
+/// What the operator's file says, or what this node went by last; it may have run out.
+fn open_trust(config: &Config, store: &dyn Store) -> Result<Trust, StartError> {
     let path = &config.trust_file;
     let failed = |error| StartError::Trust { path: path.clone(), error };
-    let trust = Trust::open(&read_trust(path)?, &config.network, now).map_err(failed)?;
-    trust_keeper::newest(trust, &*store.snapshot(), now)?.map_err(failed)
+    let beginning = wire::Timestamp(0);
+    let trust = Trust::open(&read_trust(path)?, &config.network, beginning).map_err(failed)?;
+    trust_keeper::newest(trust, &*store.snapshot(), beginning)?.map_err(failed)
 }
 
 pub fn read_trust(path: &std::path::Path) -> Result<TrustFile, StartError> {

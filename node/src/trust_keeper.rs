@@ -3,14 +3,17 @@
 //! matter from whom it comes; hints only say where to look.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::sync::Notify;
-use trust::{Trust, TrustError, Versions, member::Member};
+use trust::{Trust, TrustError, Versions, list::Decided, member::Member};
 use wire::{
-    OrganisationId, cbor, limits,
+    OrganisationId, Timestamp, cbor, limits,
     membership::{TrustFile, TrustReply, TrustRequest, TrustVersions},
 };
 
@@ -21,16 +24,20 @@ use crate::{
     rate::RateLimit,
     source::Source,
     store::{Column, Read, StoreError, TypedRead},
+    timestamper::{NoTimestamp, Timestamper},
 };
 
 /// How often a municipality is asked for a newer file, though nobody hinted at one.
 const ASK_EVERY: Duration = Duration::from_secs(60);
+/// The least time before another attempt at a timestamp.
+const RETRY: Duration = Duration::from_secs(1);
 /// The least time between two questions: hints cost no more than that.
 const LEAST: Duration = Duration::from_millis(500);
 
 pub struct TrustKeeper {
     context: Arc<Context>,
     source: Option<Arc<Source>>,
+    pub timestamper: Timestamper,
     /// Held while a file is adopted: two at once would each be newer than what was before.
     adopting: tokio::sync::Mutex<()>,
     /// Who said last to have a newer one.
@@ -38,6 +45,13 @@ pub struct TrustKeeper {
     news: Notify,
     /// How often each member may fetch the whole file: more than once a list, less than a flood.
     pulls: RateLimit<OrganisationId>,
+    /// How often all strangers together may.
+    strange_pulls: RateLimit<()>,
+    /// How often each city may have a timestamp looked at, or denials.
+    drafts: RateLimit<OrganisationId>,
+    /// Whether what is in force is not yet kept: nothing is written before the witnesses have said that
+    /// this node's log is the newest.
+    unkept: AtomicBool,
 }
 
 /// Why a trust file was not taken.
@@ -45,6 +59,9 @@ pub struct TrustKeeper {
 pub enum NotAdopted {
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// It is what people decided, but it lacks a timestamp.
+    #[error(transparent)]
+    NoTimestamp(#[from] NoTimestamp),
     #[error(transparent)]
     Fault(#[from] Fault),
 }
@@ -60,8 +77,18 @@ pub struct Adopted {
 }
 
 impl TrustKeeper {
-    pub fn new(context: Arc<Context>, source: Option<Arc<Source>>) -> Arc<Self> {
+    /// `unkept`: the trust file to start with is newer than what is on disk.
+    pub fn new(
+        context: Arc<Context>,
+        source: Option<Arc<Source>>,
+        timestamper: Timestamper,
+        unkept: bool,
+    ) -> Arc<Self> {
         Arc::new(Self {
+            timestamper,
+            strange_pulls: RateLimit::new(2, 16),
+            drafts: RateLimit::new(2, 20),
+            unkept: AtomicBool::new(unkept),
             context,
             source,
             adopting: tokio::sync::Mutex::new(()),
@@ -73,6 +100,44 @@ impl TrustKeeper {
 
     pub fn start(self: &Arc<Self>) {
         tokio::spawn(Arc::clone(self).ask_for_ever());
+        tokio::spawn(Arc::clone(self).stamp_for_ever());
+    }
+
+    /// Takes what an operator hands in: a trust file or, where this node holds a timestamp key, what people
+    /// decided, for which the nodes make the timestamp now.
+    pub async fn hand_in(&self, file: TrustFile) -> Result<Adopted, NotAdopted> {
+        let known = self.context.trust();
+        let now = self.context.now().wall;
+        let looked_at = tokio::task::spawn_blocking(move || match known.update(&file, now) {
+            Ok(_) => Ok((file, None)),
+            Err(error) => match known.next(&file, now) {
+                Ok(next) if is_ahead(&next, known.decided()) => Ok((file, Some(next))),
+                _ => Err(error),
+            },
+        });
+        let file = match looked_at.await.map_err(|_| Fault::Failed)?? {
+            (file, None) => file,
+            (_, Some(decided)) => self.timestamper.stamp(&decided).await?,
+        };
+        self.adopt(file).await
+    }
+
+    /// Renews the timestamp whenever it is this node's turn.
+    async fn stamp_for_ever(self: Arc<Self>) {
+        loop {
+            self.timestamper.until_due().await;
+            let trust = self.context.trust();
+            let stamped = match self.timestamper.stamp(trust.decided()).await {
+                Ok(file) => self.adopt(file).await.map(drop),
+                Err(error) => Err(error.into()),
+            };
+            if let Err(error) = stamped {
+                tracing::warn!(%error, "the timestamp was not renewed yet");
+                // Others may be about to do the same: not all at once.
+                let [random] = self.context.entropy.array::<1>();
+                tokio::time::sleep(RETRY + Duration::from_millis(u64::from(random) * 8)).await;
+            }
+        }
     }
 
     /// Checks a file and, if it is newer than what is in force, goes by it from now on: kept and in the
@@ -89,13 +154,10 @@ impl TrustKeeper {
         if versions == before.versions() {
             return Ok(Adopted { versions, news: false, closed: 0 });
         }
-        let kept = Arc::clone(&trust);
-        let written = context.commit(move |tx| {
-            tx.write(Column::Trust, [], kept.file());
-            tx.log(&evidence_log::trust_adopted(&kept, now));
-            Ok::<_, std::convert::Infallible>(())
-        });
-        let Ok(()) = written.await?;
+        match context.serving() {
+            Ok(()) => self.write(&trust, now).await?,
+            Err(_) => self.unkept.store(true, Ordering::SeqCst),
+        }
         context.set_trust(Arc::clone(&trust));
         if let Some(source) = &self.source {
             source.channels.follow(&trust)?;
@@ -104,7 +166,28 @@ impl TrustKeeper {
         let Versions { root, list, timestamp } = versions;
         tracing::info!(root, list, timestamp, closed, "a newer trust file is in force");
         self.tell(versions);
+        self.timestamper.look();
         Ok(Adopted { versions, news: true, closed })
+    }
+
+    /// Makes durable what is in force, if it is not: called when this node takes up its work.
+    pub async fn keep(&self) -> Result<(), Fault> {
+        let _one = self.adopting.lock().await;
+        if self.unkept.swap(false, Ordering::SeqCst) {
+            self.write(&self.context.trust(), self.context.now().wall).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&self, trust: &Arc<Trust>, now: Timestamp) -> Result<(), Fault> {
+        let kept = Arc::clone(trust);
+        let written = self.context.commit(move |tx| {
+            tx.write(Column::Trust, [], kept.file());
+            tx.log(&evidence_log::trust_adopted(&kept, now));
+            Ok::<_, std::convert::Infallible>(())
+        });
+        let Ok(()) = written.await?;
+        Ok(())
     }
 
     /// Says to everybody who is connected that there is a newer one here.
@@ -121,16 +204,24 @@ impl TrustKeeper {
     }
 
     /// Answers another member.
-    pub fn answer(&self, from: &Member, message: &[u8]) -> TrustReply {
+    pub async fn answer(&self, from: &Member, message: &[u8]) -> TrustReply {
+        let mono_ms = self.context.now().mono_ms;
+        let city = &from.organisation;
         match cbor::from_slice(message) {
             Ok(TrustRequest::Pull(theirs)) => {
-                let trust = self.context.trust();
-                if !is_newer(trust.versions(), theirs) {
-                    TrustReply::Current
-                } else if self.pulls.allows(&from.organisation, self.context.now().mono_ms) {
-                    TrustReply::Newer(trust.file().clone())
-                } else {
-                    TrustReply::Busy
+                self.newer_than(theirs, || self.pulls.allows(city, mono_ms))
+            }
+            Ok(TrustRequest::Sign(_) | TrustRequest::Denials(_))
+                if !self.context.trust().is_municipality(city)
+                    || !self.drafts.allows(city, mono_ms) =>
+            {
+                TrustReply::Busy
+            }
+            Ok(TrustRequest::Sign(draft)) => self.timestamper.examine(city, draft).await,
+            Ok(TrustRequest::Denials(denials)) => {
+                match self.timestamper.take_denials(&denials).await {
+                    Ok(()) => TrustReply::Noted,
+                    Err(_) => TrustReply::Busy,
                 }
             }
             Ok(TrustRequest::Hint(theirs)) => {
@@ -141,6 +232,37 @@ impl TrustKeeper {
             }
             Err(_) => TrustReply::Malformed,
         }
+    }
+
+    /// Answers somebody who has not said hello: what is handed out proves itself, and says nothing that
+    /// members do not tell everybody.
+    pub fn answer_stranger(&self, message: &[u8]) -> TrustReply {
+        match cbor::from_slice(message) {
+            Ok(TrustRequest::Pull(theirs)) => self
+                .newer_than(theirs, || self.strange_pulls.allows(&(), self.context.now().mono_ms)),
+            _ => TrustReply::Malformed,
+        }
+    }
+
+    fn newer_than(&self, theirs: TrustVersions, allowed: impl FnOnce() -> bool) -> TrustReply {
+        let trust = self.context.trust();
+        if !is_newer(trust.versions(), theirs) {
+            TrustReply::Current
+        } else if allowed() {
+            TrustReply::Newer(trust.file().clone())
+        } else {
+            TrustReply::Busy
+        }
+    }
+
+    /// A file that this node asked for because its own has run out.
+    pub fn take_file(self: &Arc<Self>, file: TrustFile) {
+        let keeper = Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = keeper.adopt(file).await {
+                tracing::warn!(%error, "a trust file was handed out that does not hold");
+            }
+        });
     }
 
     /// This member may have a newer file.
@@ -157,6 +279,7 @@ impl TrustKeeper {
             let Some(member) = hinted.or_else(|| self.next_municipality(&mut turn)) else {
                 continue;
             };
+            self.timestamper.tell(member.clone()).await;
             if let Err(error) = self.pull(&member).await {
                 tracing::debug!(%member, %error, "no newer trust file came of asking");
             }
@@ -209,6 +332,11 @@ pub fn newest(
 fn as_message(versions: Versions) -> TrustVersions {
     let Versions { root, list, timestamp } = versions;
     TrustVersions { root, list, timestamp }
+}
+
+/// Whether people decided something that is not in force yet.
+fn is_ahead(next: &Decided, known: &Decided) -> bool {
+    next.root().version > known.root().version || next.list().version > known.list().version
 }
 
 fn is_newer(ours: Versions, theirs: TrustVersions) -> bool {

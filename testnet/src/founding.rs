@@ -3,7 +3,9 @@
 
 use std::{
     collections::BTreeSet,
+    fs::DirBuilder,
     net::{TcpListener, UdpSocket},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     process::Command,
     sync::{Mutex, PoisonError},
@@ -200,8 +202,18 @@ impl Governors {
                 })
                 .collect()
         };
-        let (roots, list_signers, timestamp_signers) =
-            (signers("root")?, signers("list")?, signers("timestamp")?);
+        let (roots, list_signers) = (signers("root")?, signers("list")?);
+        // The one that the nodes have themselves: `mebuku init` finds it there.
+        let timestamp_signers = CITIES
+            .iter()
+            .map(|city| {
+                let path = timestamp_key_path(dir, city);
+                if let Some(keys) = path.parent() {
+                    DirBuilder::new().recursive(true).mode(0o700).create(keys)?;
+                }
+                Ok(P256Signer::new(&KeyFile::create(&path, KeyKind::P256, passphrase)?)?)
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
         let mut root = MultiSigned::new(Root {
             version: 1,
             testnet: true,
@@ -244,6 +256,7 @@ impl Governors {
                 threshold: 0,
                 public_key: Bytes(number_key.to_vec()),
             },
+            denied: vec![],
         });
         let mut timestamp = MultiSigned::new(TrustTimestamp {
             version: 1,
@@ -266,6 +279,19 @@ impl Governors {
             timestamp: Bytes(timestamp.bytes()),
         })
     }
+}
+
+fn timestamp_key_path(dir: &Path, city: &Participant) -> PathBuf {
+    dir.join(city.key).join("data/keys").join(format!("{}.pem", KeyName::Timestamp))
+}
+
+fn timestamp_key(
+    dir: &Path,
+    city: &Participant,
+    passphrase: &Passphrase,
+) -> anyhow::Result<P256Signer> {
+    let path = timestamp_key_path(dir, city);
+    Ok(P256Signer::new(&KeyFile::open(&path, KeyKind::P256, passphrase)?)?)
 }
 
 fn role_keys(signers: &[P256Signer]) -> RoleKeys {
@@ -495,8 +521,22 @@ pub fn rogue_service_chain(
 }
 
 impl Network {
-    /// What the municipalities decide next, signed by as many of them as it takes.
+    /// What the municipalities decide next, signed by as many people as it takes. The nodes make the
+    /// timestamp once it is handed in.
+    pub fn decide(&self, change: impl FnOnce(&mut Wanted)) -> anyhow::Result<TrustFile> {
+        Ok(self.table(change, false)?.decided(SystemClock.now().wall)?)
+    }
+
+    /// The same with the timestamp signed by hand, so that it can be handed to one node alone.
     pub fn govern(&self, change: impl FnOnce(&mut Wanted)) -> anyhow::Result<TrustFile> {
+        Ok(self.table(change, true)?.publish(SystemClock.now().wall)?.0)
+    }
+
+    fn table(
+        &self,
+        change: impl FnOnce(&mut Wanted),
+        with_timestamp: bool,
+    ) -> anyhow::Result<Ceremony> {
         let dir = self.cards.parent().context("the cards lie in the network's directory")?;
         let node = self.nodes.first().context("a network has nodes")?;
         let file = node::run::read_trust(&node.directory.join("trust.cbor"))?;
@@ -508,12 +548,18 @@ impl Network {
         for proposal in ceremony::propose(Some(&before), &wanted, Renew::Changed, now)? {
             ceremony.add(proposal)?;
         }
-        ceremony.add(ceremony.draft_timestamp(now, (DAY_MS, 14 * DAY_MS))?)?;
+        if with_timestamp {
+            ceremony.add(ceremony.draft_timestamp(now, (DAY_MS, 14 * DAY_MS))?)?;
+        }
         let passphrase = Passphrase::from_file(&dir.join("passphrase"))?;
         for city in CITIES.iter().take(THRESHOLD as usize) {
-            for role in ["root", "list", "timestamp"] {
+            let of_people = ["root", "list"].map(|role| {
                 let key = dir.join("ceremony").join(format!("{}-{role}.pem", city.key));
-                let signer = P256Signer::new(&KeyFile::open(&key, KeyKind::P256, &passphrase)?)?;
+                Ok(P256Signer::new(&KeyFile::open(&key, KeyKind::P256, &passphrase)?)?)
+            });
+            let of_node = timestamp_key(dir, city, &passphrase);
+            for signer in of_people.into_iter().chain([of_node]) {
+                let signer = signer?;
                 match ceremony.sign(&signer) {
                     // Of a role in which nothing changes.
                     Err(CeremonyError::NoSay(_)) => {}
@@ -521,25 +567,34 @@ impl Network {
                 }
             }
         }
-        Ok(ceremony.publish(now)?.0)
+        Ok(ceremony)
     }
 
-    /// The trust file as it stands, with these certificates on the denylist and the next version: signed
-    /// by the timestamp keys of the ceremony.
+    /// The trust file as it was founded, with these certificates on the denylist.
     pub fn deny_certificates(&self, certificates: &[Hash]) -> anyhow::Result<TrustFile> {
+        let mut denylist: Vec<_> = certificates.iter().copied().map(Denied::Certificate).collect();
+        denylist.sort();
+        self.with_timestamp(|timestamp| {
+            timestamp.version += 1;
+            timestamp.denylist = denylist;
+        })
+    }
+
+    /// The trust file as it was founded, with another timestamp: signed by hand, with the nodes' keys.
+    pub fn with_timestamp(
+        &self,
+        change: impl FnOnce(&mut TrustTimestamp),
+    ) -> anyhow::Result<TrustFile> {
         let dir = self.cards.parent().context("the cards lie in the network's directory")?;
         let node = self.nodes.first().context("a network has nodes")?;
         let mut file = node::run::read_trust(&node.directory.join("trust.cbor"))?;
         let before = MultiSigned::<TrustTimestamp>::decode(&file.timestamp)?;
-        let denylist = certificates.iter().copied().map(Denied::Certificate).collect();
-        let version = before.unverified().version + 1;
-        let mut timestamp =
-            MultiSigned::new(TrustTimestamp { version, denylist, ..before.unverified().clone() });
+        let mut timestamp = before.unverified().clone();
+        change(&mut timestamp);
+        let mut timestamp = MultiSigned::new(timestamp);
         let passphrase = Passphrase::from_file(&dir.join("passphrase"))?;
         for city in CITIES.iter().take(THRESHOLD as usize) {
-            let key = dir.join("ceremony").join(format!("{}-timestamp.pem", city.key));
-            let signer = P256Signer::new(&KeyFile::open(&key, KeyKind::P256, &passphrase)?)?;
-            timestamp.sign(&self.id, &signer)?;
+            timestamp.sign(&self.id, &timestamp_key(dir, city, &passphrase)?)?;
         }
         file.timestamp = Bytes(timestamp.bytes());
         Ok(file)

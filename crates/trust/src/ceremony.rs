@@ -11,7 +11,10 @@ use wire::{
     membership::{RoleKeys, Root, TrustFile, TrustList, TrustTimestamp},
 };
 
-use crate::list::{Trust, TrustError, check_list, check_root, check_timestamp_form, network_id};
+use crate::{
+    list::{Trust, TrustError, check_list, check_root, check_timestamp_form, network_id},
+    timestamping::has_majority,
+};
 
 pub use difference::{Difference, day};
 
@@ -35,6 +38,8 @@ pub enum CeremonyError {
     Missing(&'static str),
     #[error("{what} {got} was proposed where {expected} comes next")]
     OutOfTurn { what: &'static str, expected: u64, got: u64 },
+    #[error("the timestamp's threshold must be more than half of its keys")]
+    NoMajority,
     #[error("the timestamp is about another trust list")]
     OtherList,
     #[error("the key {0} has no say in this")]
@@ -103,9 +108,13 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// What is in force; expiries as far ahead as they were.
+    /// What is in force, whoever was struck off included; expiries as far ahead as they were.
     pub fn of(trust: &Trust) -> Self {
-        let (root, list) = (trust.root().clone(), trust.list().clone());
+        let (root, mut list) = (trust.root().clone(), trust.list().clone());
+        // The list that comes next confirms who was struck off since, or it would lapse.
+        list.denied.extend(trust.timestamp().denylist.iter().cloned());
+        list.denied.sort();
+        list.denied.dedup();
         Self {
             testnet: root.testnet,
             root_ms: root.expires.ms_since(root.issued),
@@ -165,6 +174,9 @@ pub fn propose(
             timestamp: wanted.timestamp.clone(),
         };
         check_root(&root)?;
+        if !has_majority(&root.timestamp) {
+            return Err(CeremonyError::NoMajority);
+        }
         proposals.push(Proposal::Root(MultiSigned::new(root)));
     }
     // A list is verified with the keys of the last root.
@@ -305,7 +317,7 @@ impl Ceremony {
     }
 
     /// The timestamp that names the list on the table or, without one, the list in force. The denylist is
-    /// carried over, but for who is no longer on the list anyway.
+    /// carried over; with a new list it lapses.
     pub fn draft_timestamp(
         &self,
         at: Timestamp,
@@ -327,7 +339,10 @@ impl Ceremony {
             issued: at,
             soft_expiry: at.plus_ms(soft_ms),
             hard_expiry: at.plus_ms(hard_ms),
-            denylist: before.map_or_else(Vec::new, |timestamp| timestamp.denylist.clone()),
+            denylist: match before {
+                Some(timestamp) if timestamp.list_hash == list_hash => timestamp.denylist.clone(),
+                _ => Vec::new(),
+            },
         };
         check_timestamp_form(&timestamp)?;
         Ok(Proposal::Timestamp(MultiSigned::new(timestamp)))
@@ -353,15 +368,44 @@ impl Ceremony {
         all
     }
 
+    /// The file that comes of it where nodes put the timestamp to it: with the timestamp in
+    /// force, which names another list. It opens nowhere, but [`Trust::next`] takes it.
+    pub fn decided(&self, at: Timestamp) -> Result<TrustFile, CeremonyError> {
+        let before = self.before.as_ref().ok_or(CeremonyError::Missing(TIMESTAMP))?;
+        self.check_signed()?;
+        let file = self.file()?;
+        before.next(&file, at)?;
+        Ok(file)
+    }
+
+    pub fn has_timestamp(&self) -> bool {
+        self.timestamp.is_some()
+    }
+
     /// The trust file that comes of it, and what it opens to. Everything is checked as whoever receives the
     /// file checks it.
     pub fn publish(&self, at: Timestamp) -> Result<(TrustFile, Trust), CeremonyError> {
+        self.check_signed()?;
+        let file = self.file()?;
+        let trust = match &self.before {
+            Some(trust) => trust.update(&file, at)?,
+            None => Trust::open(&file, &self.network()?, at)?,
+        };
+        Ok((file, trust))
+    }
+
+    fn check_signed(&self) -> Result<(), CeremonyError> {
         for Standing { what, keys, signed, role } in self.standings()? {
             let (signed, needed) = (signed.len(), role.threshold as usize);
             if signed < needed {
                 return Err(CeremonyError::NotEnough { what, keys, signed, needed });
             }
         }
+        Ok(())
+    }
+
+    /// What is on the table, and for the rest what is in force.
+    fn file(&self) -> Result<TrustFile, CeremonyError> {
         let before = self.before.as_ref().map(Trust::file);
         let mut roots = before.map_or_else(Vec::new, |file| file.roots.clone());
         roots.extend(self.root.iter().map(|root| Bytes(root.bytes())));
@@ -372,7 +416,7 @@ impl Ceremony {
         {
             return Err(CeremonyError::OtherList);
         }
-        let file = TrustFile {
+        Ok(TrustFile {
             roots,
             trust_list: list
                 .or_else(|| before.map(|file| file.trust_list.clone()))
@@ -380,12 +424,7 @@ impl Ceremony {
             timestamp: timestamp
                 .or_else(|| before.map(|file| file.timestamp.clone()))
                 .ok_or(CeremonyError::Missing(TIMESTAMP))?,
-        };
-        let trust = match &self.before {
-            Some(trust) => trust.update(&file, at)?,
-            None => Trust::open(&file, &self.network()?, at)?,
-        };
-        Ok((file, trust))
+        })
     }
 }
 

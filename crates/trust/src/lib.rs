@@ -6,6 +6,7 @@
 //! - [`chain`]: path validation (RFC 5280), giving a [`VerifiedChain`]
 //! - [`list`]: root chain, trust list and timestamp, giving a [`Trust`]
 //! - [`ceremony`]: how people change root and list: proposals, differences, signatures
+//! - [`timestamping`]: how nodes renew the timestamp by themselves, and strike somebody off
 //! - [`member`]: a node's identity and hello, giving a [`Member`]
 //! - `testing` (feature `testing`): a small network with keys made from numbers
 
@@ -18,6 +19,7 @@ pub mod oids;
 mod profile;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod timestamping;
 
 pub use chain::{
     CertificateKind, ChainError, InvalidChain, LeafSubject, SignedError, VerifiedChain,

@@ -82,26 +82,35 @@ pub fn network_id(genesis: &MultiSigned<Root>) -> NetworkId {
 pub struct Trust(Arc<Contents>);
 
 struct Contents {
-    network: NetworkId,
     file: TrustFile,
-    /// Payload hashes of the roots from version 1 on.
-    root_hashes: Vec<Hash>,
-    root: Root,
-    list: TrustList,
-    list_hash: Hash,
+    decided: Decided,
     timestamp: TrustTimestamp,
     timestamp_hash: Hash,
-    /// One for each authority of the list, by the identifier of its key.
-    anchors: BTreeMap<Vec<u8>, Vec<Anchor>>,
     municipalities: BTreeSet<OrganisationId>,
     denied_organisations: BTreeSet<OrganisationId>,
     denied_certificates: BTreeSet<Hash>,
     held_chains: HeldChains,
 }
 
+/// What people decided, verified: the root chain and the list. Nobody goes by it before nodes have put
+/// their timestamp to it.
+#[derive(Clone)]
+pub struct Decided {
+    network: NetworkId,
+    roots: Vec<Bytes>,
+    /// Payload hashes of the roots from version 1 on.
+    root_hashes: Vec<Hash>,
+    root: Root,
+    list_bytes: Bytes,
+    list: TrustList,
+    list_hash: Hash,
+    /// One for each authority of the list, by the identifier of its key.
+    anchors: BTreeMap<Vec<u8>, Vec<Anchor>>,
+}
+
 impl PartialEq for Trust {
     fn eq(&self, other: &Self) -> bool {
-        self.0.network == other.0.network && self.0.file == other.0.file
+        self.network() == other.network() && self.0.file == other.0.file
     }
 }
 
@@ -109,7 +118,7 @@ impl Eq for Trust {}
 
 impl std::fmt::Debug for Trust {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Trust({}, {:?})", self.0.network, self.versions())
+        write!(f, "Trust({}, {:?})", self.network(), self.versions())
     }
 }
 
@@ -133,28 +142,13 @@ impl Anchor {
 impl Trust {
     /// Checks a trust file of which nothing is known but the network it must belong to.
     pub fn open(file: &TrustFile, network: &NetworkId, at: Timestamp) -> Result<Self, TrustError> {
-        let (root, root_hashes) = walk_roots(&file.roots, network)?;
-        if at >= root.expires {
-            return Err(TrustError::Expired("root"));
-        }
-
-        let envelope = open_envelope::<TrustList>(&file.trust_list, "trust list")?;
-        verify(&envelope, network, &root.trust_list, "trust list")?;
-        let (list, list_hash) = (envelope.unverified().clone(), envelope.payload_hash());
-        if at >= list.expires {
-            return Err(TrustError::Expired("trust list"));
-        }
-        let mut anchors: BTreeMap<Vec<u8>, Vec<Anchor>> = BTreeMap::new();
-        for anchor in check_list(&list, root.testnet)? {
-            let key = anchor.ca.certificate().subject_key().to_vec();
-            anchors.entry(key).or_default().push(anchor);
-        }
-
+        let decided = Decided::open(&file.roots, &file.trust_list, network, at)?;
+        let Decided { root, list, list_hash, .. } = &decided;
         let envelope = open_envelope::<TrustTimestamp>(&file.timestamp, "timestamp")?;
         let signers = verify(&envelope, network, &root.timestamp, "timestamp")?;
         let (timestamp, timestamp_hash) = (envelope.unverified().clone(), envelope.payload_hash());
-        check_timestamp(&timestamp, &root, signers)?;
-        if timestamp.list_version != list.version || timestamp.list_hash != list_hash {
+        check_timestamp(&timestamp, root, signers)?;
+        if timestamp.list_version != list.version || timestamp.list_hash != *list_hash {
             let named = timestamp.list_version;
             return Err(TrustError::OtherList { named, got: list.version });
         }
@@ -164,7 +158,7 @@ impl Trust {
 
         let mut denied_organisations = BTreeSet::new();
         let mut denied_certificates = BTreeSet::new();
-        for denied in &timestamp.denylist {
+        for denied in list.denied.iter().chain(&timestamp.denylist) {
             match denied {
                 Denied::Organisation(id) => denied_organisations.insert(id.clone()),
                 Denied::Certificate(hash) => denied_certificates.insert(*hash),
@@ -173,15 +167,10 @@ impl Trust {
         let municipalities =
             list.municipalities.iter().map(|city| city.organisation.clone()).collect();
         Ok(Self(Arc::new(Contents {
-            network: *network,
             file: file.clone(),
-            root_hashes,
-            root,
-            list,
-            list_hash,
+            decided,
             timestamp,
             timestamp_hash,
-            anchors,
             municipalities,
             denied_organisations,
             denied_certificates,
@@ -192,41 +181,57 @@ impl Trust {
     /// Opens a newer file. None of the three may go back, change under its version, or rest on
     /// another root chain than the one known.
     pub fn update(&self, file: &TrustFile, at: Timestamp) -> Result<Self, TrustError> {
-        let new = Self::open(file, &self.0.network, at)?;
+        let new = Self::open(file, self.network(), at)?;
+        self.check_leads_to(&new.0.decided)?;
         let (have, got) = (self.versions(), new.versions());
-        let advances = |what, have, got| match got < have {
-            true => Err(TrustError::Rollback { what, have, got }),
-            false => Ok(()),
-        };
-        advances("root", have.root, got.root)?;
-        advances("trust list", have.list, got.list)?;
-        advances("timestamp", have.timestamp, got.timestamp)?;
-        let roots = self.0.root_hashes.iter().zip(&new.0.root_hashes);
-        for (version, (known, new)) in (1u64..).zip(roots) {
-            if known != new {
-                return Err(TrustError::Fork { what: "root", version });
-            }
-        }
-        if have.list == got.list && self.0.list_hash != new.0.list_hash {
-            return Err(TrustError::Fork { what: "trust list", version: got.list });
-        }
+        advances(TIMESTAMP, have.timestamp, got.timestamp)?;
         if have.timestamp == got.timestamp && self.0.timestamp_hash != new.0.timestamp_hash {
             return Err(TrustError::Fork { what: "timestamp", version: got.timestamp });
         }
         Ok(new)
     }
 
+    /// Opens the roots and the list of a file whose timestamp does not count yet: what people decided
+    /// next, or what is in force.
+    pub fn next(&self, file: &TrustFile, at: Timestamp) -> Result<Decided, TrustError> {
+        let decided = Decided::open(&file.roots, &file.trust_list, self.network(), at)?;
+        self.check_leads_to(&decided)?;
+        Ok(decided)
+    }
+
+    /// Neither root nor list goes back, changes under its version, or rests on another root chain.
+    fn check_leads_to(&self, next: &Decided) -> Result<(), TrustError> {
+        let have = &self.0.decided;
+        advances("root", have.root.version, next.root.version)?;
+        advances("trust list", have.list.version, next.list.version)?;
+        for (version, (known, new)) in (1u64..).zip(have.root_hashes.iter().zip(&next.root_hashes))
+        {
+            if known != new {
+                return Err(TrustError::Fork { what: "root", version });
+            }
+        }
+        if have.list.version == next.list.version && have.list_hash != next.list_hash {
+            return Err(TrustError::Fork { what: "trust list", version: next.list.version });
+        }
+        Ok(())
+    }
+
+    /// What people decided of it.
+    pub fn decided(&self) -> &Decided {
+        &self.0.decided
+    }
+
     pub fn network(&self) -> &NetworkId {
-        &self.0.network
+        &self.0.decided.network
     }
 
     pub fn testnet(&self) -> bool {
-        self.0.root.testnet
+        self.root().testnet
     }
 
     /// Expiries are first moments at which a thing no longer holds.
     pub fn freshness(&self, at: Timestamp) -> Freshness {
-        let Contents { root, list, timestamp, .. } = &*self.0;
+        let (root, list, timestamp) = (self.root(), self.list(), self.timestamp());
         if at >= timestamp.hard_expiry || at >= list.expires || at >= root.expires {
             Freshness::HardExpired
         } else if at >= timestamp.soft_expiry {
@@ -246,7 +251,7 @@ impl Trust {
     }
 
     pub fn municipalities(&self) -> impl Iterator<Item = &Municipality> {
-        self.0.list.municipalities.iter()
+        self.list().municipalities.iter()
     }
 
     /// The first authority of this organisation that may issue for this purpose; there may be
@@ -256,7 +261,7 @@ impl Trust {
         organisation: &OrganisationId,
         purpose: CaPurpose,
     ) -> Option<&Authority> {
-        self.0.list.authorities.iter().find(|authority| {
+        self.list().authorities.iter().find(|authority| {
             authority.organisation == *organisation && authority.purposes.contains(&purpose)
         })
     }
@@ -267,8 +272,8 @@ impl Trust {
         match role {
             Role::Home => self.is_municipality(organisation),
             Role::Issuer => self.authority(organisation, CaPurpose::Citizen).is_some(),
-            Role::Witness => self.0.list.witnesses.contains(organisation),
-            Role::Committee => self.0.list.committee.members.contains(organisation),
+            Role::Witness => self.list().witnesses.contains(organisation),
+            Role::Committee => self.list().committee.members.contains(organisation),
             Role::Source | Role::Recipient => true,
         }
     }
@@ -283,11 +288,11 @@ impl Trust {
     }
 
     pub fn root(&self) -> &Root {
-        &self.0.root
+        &self.0.decided.root
     }
 
     pub fn list(&self) -> &TrustList {
-        &self.0.list
+        &self.0.decided.list
     }
 
     pub fn timestamp(&self) -> &TrustTimestamp {
@@ -300,8 +305,8 @@ impl Trust {
 
     pub fn versions(&self) -> Versions {
         Versions {
-            root: self.0.root.version,
-            list: self.0.list.version,
+            root: self.root().version,
+            list: self.list().version,
             timestamp: self.0.timestamp.version,
         }
     }
@@ -309,9 +314,70 @@ impl Trust {
     /// The anchors that a certificate names as its issuer: one, or some generations of
     /// certificates for one name and key.
     pub(crate) fn anchors_of(&self, certificate: &Certificate) -> impl Iterator<Item = &Anchor> {
-        let of_key = self.0.anchors.get(certificate.authority_key()).into_iter().flatten();
+        let of_key = self.0.decided.anchors.get(certificate.authority_key()).into_iter().flatten();
         of_key.filter(move |anchor| certificate.names_as_issuer(anchor.ca().certificate()))
     }
+}
+
+impl Decided {
+    fn open(
+        roots: &[Bytes],
+        list_bytes: &Bytes,
+        network: &NetworkId,
+        at: Timestamp,
+    ) -> Result<Self, TrustError> {
+        let (root, root_hashes) = walk_roots(roots, network)?;
+        if at >= root.expires {
+            return Err(TrustError::Expired("root"));
+        }
+        let envelope = open_envelope::<TrustList>(list_bytes, "trust list")?;
+        verify(&envelope, network, &root.trust_list, "trust list")?;
+        let (list, list_hash) = (envelope.unverified().clone(), envelope.payload_hash());
+        if at >= list.expires {
+            return Err(TrustError::Expired("trust list"));
+        }
+        let mut anchors: BTreeMap<Vec<u8>, Vec<Anchor>> = BTreeMap::new();
+        for anchor in check_list(&list, root.testnet)? {
+            let key = anchor.ca.certificate().subject_key().to_vec();
+            anchors.entry(key).or_default().push(anchor);
+        }
+        Ok(Self {
+            network: *network,
+            roots: roots.to_vec(),
+            root_hashes,
+            root,
+            list_bytes: list_bytes.clone(),
+            list,
+            list_hash,
+            anchors,
+        })
+    }
+
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    pub fn list(&self) -> &TrustList {
+        &self.list
+    }
+
+    /// Of the list's payload.
+    pub fn list_hash(&self) -> Hash {
+        self.list_hash
+    }
+
+    /// The file that a timestamp makes of it. Whoever receives it checks all of it.
+    pub fn with_timestamp(&self, timestamp: &MultiSigned<TrustTimestamp>) -> TrustFile {
+        TrustFile {
+            roots: self.roots.clone(),
+            trust_list: self.list_bytes.clone(),
+            timestamp: Bytes(timestamp.bytes()),
+        }
+    }
+}
+
+fn advances(what: &'static str, have: u64, got: u64) -> Result<(), TrustError> {
+    if got < have { Err(TrustError::Rollback { what, have, got }) } else { Ok(()) }
 }
 
 fn content(what: &'static str, why: &'static str) -> TrustError {
@@ -406,6 +472,7 @@ pub(crate) fn check_list(list: &TrustList, testnet: bool) -> Result<Vec<Anchor>,
         return Err(content(LIST, "a witness stands twice"));
     }
     check_committee(&list.committee, testnet)?;
+    check_denied(LIST, &list.denied)?;
     if !distinct(list.authorities.iter().map(|authority| &authority.anchor)) {
         return Err(content(LIST, "an anchor stands twice"));
     }
@@ -450,8 +517,7 @@ fn check_timestamp(
     signers: usize,
 ) -> Result<(), TrustError> {
     check_timestamp_form(timestamp)?;
-    let needed = DENY_SIGNERS.min(root.timestamp.keys.len());
-    if !timestamp.denylist.is_empty() && signers < needed {
+    if !timestamp.denylist.is_empty() && signers < denial_signers(&root.timestamp) {
         return Err(content(TIMESTAMP, "a denylist needs three signers"));
     }
     Ok(())
@@ -464,7 +530,22 @@ pub(crate) fn check_timestamp_form(timestamp: &TrustTimestamp) -> Result<(), Tru
     if timestamp.soft_expiry > timestamp.hard_expiry {
         return Err(content(TIMESTAMP, "the soft expiry comes after the hard one"));
     }
+    check_denied(TIMESTAMP, &timestamp.denylist)
+}
+
+fn check_denied(what: &'static str, denied: &[Denied]) -> Result<(), TrustError> {
+    if denied.len() > wire::limits::DENIED {
+        return Err(content(what, "too many are struck off"));
+    }
+    if !ascending(denied) {
+        return Err(content(what, "who is struck off stands sorted, each once"));
+    }
     Ok(())
+}
+
+/// How many of the timestamp keys it takes to strike somebody off.
+pub(crate) fn denial_signers(role: &RoleKeys) -> usize {
+    DENY_SIGNERS.min(role.keys.len())
 }
 
 fn ascending<T: Ord>(items: &[T]) -> bool {

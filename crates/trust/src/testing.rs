@@ -163,7 +163,7 @@ impl TestNetwork {
             expires: NOW.plus_ms(10 * YEAR_MS),
             root: role_keys(&root_signers, 3),
             trust_list: role_keys(&list_signers, 3),
-            timestamp: role_keys(&timestamp_signers, 2),
+            timestamp: role_keys(&timestamp_signers, 3),
         };
         let genesis = MultiSigned::new(root);
         let id = network_id(&genesis);
@@ -187,6 +187,7 @@ impl TestNetwork {
                 threshold: 3,
                 public_key: compressed(&TestSigner::new(12).public_key()),
             },
+            denied: Vec::new(),
         };
         let timestamp = TrustTimestamp {
             version: 1,

@@ -60,5 +60,9 @@ pub const DESCRIPTOR_LIST: usize = 64;
 pub const REQUEST_VALIDITY_MS: u64 = 120_000;
 /// Largest trust list or root, in bytes.
 pub const TRUST_OBJECT: usize = 8 * 1024 * 1024;
+/// Largest signed denial, in bytes: its few words and a signature for each of 256 keys.
+pub const DENIAL: usize = 64 * 1024;
+/// Most of a list of who is struck off, and most denials in one message.
+pub const DENIED: usize = 1024;
 /// Largest trust file, in bytes: a frame that brings one is no larger.
 pub const TRUST_FILE: usize = 3 * TRUST_OBJECT;

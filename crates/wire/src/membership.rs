@@ -47,6 +47,8 @@ pub struct TrustList {
     pub municipalities: Vec<Municipality>,
     pub witnesses: Vec<OrganisationId>,
     pub committee: Committee,
+    /// Struck off by people, for good. Sorted, each once.
+    pub denied: Vec<Denied>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,15 +103,36 @@ pub struct TrustTimestamp {
     pub soft_expiry: Timestamp,
     /// After this: stop.
     pub hard_expiry: Timestamp,
+    /// Struck off by nodes since that list. It lapses with the list, unless the next one confirms it.
+    /// Sorted, each once.
     pub denylist: Vec<Denied>,
 }
 
+/// One city's wish that somebody be struck off until the next trust list. Signed with timestamp keys; with
+/// enough of them it goes onto the denylist.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Denial {
+    pub denied: Denied,
+    /// The list in force; with another one the wish has lapsed.
+    pub list_version: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Denied {
     Organisation(OrganisationId),
     /// SHA-256 of a DER certificate.
     Certificate(Hash),
+}
+
+impl std::fmt::Display for Denied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Organisation(organisation) => write!(f, "{organisation}"),
+            Self::Certificate(hash) => write!(f, "the certificate {hash}"),
+        }
+    }
 }
 
 /// Root chain, list and timestamp as they travel and as they lie on disk. All three are
@@ -132,14 +155,27 @@ pub struct TrustVersions {
     pub timestamp: u64,
 }
 
-/// Between members.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// Between members; a pull by anybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TrustRequest {
     /// Give me yours, if any of its versions is higher than these.
     Pull(TrustVersions),
     /// I have these. No more than a reason to pull: what is pulled proves itself.
     Hint(TrustVersions),
+    /// Put your timestamp key to this. Between the nodes that hold one.
+    Sign(TimestampDraft),
+    /// Signed [`Denial`]s that I know of.
+    Denials(Vec<Bytes>),
+}
+
+/// A trust file whose timestamp has not got all its signatures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimestampDraft {
+    pub file: TrustFile,
+    /// The signed [`Denial`]s that stand behind what is new on its denylist.
+    pub denials: Vec<Bytes>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,11 +184,37 @@ pub enum TrustReply {
     Newer(TrustFile),
     /// There is none newer here.
     Current,
-    /// To a hint.
+    /// To a hint, and to denials.
     Noted,
+    /// The timestamp as drafted, with this node's signature beside those it had.
+    Signed(Bytes),
+    NotSigned(SignRefusal),
     /// Asked too often: again later.
     Busy,
     Malformed,
+}
+
+/// A draft was not signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignRefusal {
+    pub why: NotSigned,
+    /// The highest version that this node has signed or goes by.
+    pub highest: u64,
+    /// Signed [`Denial`]s that the draft has to heed.
+    pub denials: Vec<Bytes>,
+}
+
+/// Why a node does not put its timestamp key to a draft.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NotSigned {
+    /// It holds none of the timestamp keys.
+    NoKey,
+    /// Its clock, its rules, or what it knows say otherwise.
+    Refused,
+    /// It has signed another timestamp of this version, or a higher one.
+    Spent,
 }
 
 /// What a node is and where to find it. Signed by the organisation key.
@@ -244,6 +306,10 @@ impl Message for TrustList {
 impl Message for TrustTimestamp {
     const TYPE: MessageType = MessageType::Timestamp;
     const LIMIT: usize = limits::TRUST_OBJECT;
+}
+impl Message for Denial {
+    const TYPE: MessageType = MessageType::Denial;
+    const LIMIT: usize = limits::DENIAL;
 }
 impl Message for Descriptor {
     const TYPE: MessageType = MessageType::Descriptor;

@@ -9,6 +9,7 @@ pub enum MessageType {
     TrustList = 2,
     Timestamp = 3,
     Descriptor = 4,
+    Denial = 5,
     Decision = 16,
     KeyBegin = 17,
     KeyEnd = 18,
@@ -36,11 +37,12 @@ pub enum MessageType {
 }
 
 impl MessageType {
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Root,
         Self::TrustList,
         Self::Timestamp,
         Self::Descriptor,
+        Self::Denial,
         Self::Decision,
         Self::KeyBegin,
         Self::KeyEnd,
@@ -74,6 +76,7 @@ impl MessageType {
             Self::TrustList => "trust-list",
             Self::Timestamp => "timestamp",
             Self::Descriptor => "descriptor",
+            Self::Denial => "denial",
             Self::Decision => "decision",
             Self::KeyBegin => "key-begin",
             Self::KeyEnd => "key-end",

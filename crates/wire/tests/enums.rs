@@ -14,7 +14,9 @@ use wire::{
         DocumentKind, ExpressedBy, Items, Onward, PurposeScope, Recipient, Reopen, Uses, Verdict,
     },
     exchange::{ExchangeMessage, ExchangeReply, Rejection},
-    membership::{CaPurpose, Denied, DirectoryReply, DirectoryRequest, HelloReply, Role},
+    membership::{
+        CaPurpose, Denied, DirectoryReply, DirectoryRequest, HelloReply, NotSigned, Role,
+    },
     notice::{EffectHow, NoticeOutcome},
 };
 
@@ -186,6 +188,11 @@ fn membership() {
     spelled(&[
         (Denied::Organisation(organisation), r#"{"organisation":"7000012050002"}"#),
         (Denied::Certificate(Hash([4; 32])), &*format!(r#"{{"certificate":"{}"}}"#, hex("04"))),
+    ]);
+    spelled(&[
+        (NotSigned::NoKey, r#""no-key""#),
+        (NotSigned::Refused, r#""refused""#),
+        (NotSigned::Spent, r#""spent""#),
     ]);
     let asked = DirectoryRequest::Organisation("7000012050002".parse().unwrap());
     spelled(&[(asked, r#"{"organisation":"7000012050002"}"#)]);

@@ -13,7 +13,7 @@ use wire::{
     consent::{Collapse, Decision, KeyBegin, KeyEnd, Link, Move},
     exchange::{Receipt, Request},
     limits,
-    membership::{Descriptor, Root, TrustList, TrustTimestamp},
+    membership::{Denial, Descriptor, Root, TrustList, TrustTimestamp},
     notice::{Effect, EffectQuery, NoticeBatch},
 };
 
@@ -43,6 +43,7 @@ fn registered() -> Vec<(MessageType, u8, usize)> {
         of::<TrustList>(),
         of::<TrustTimestamp>(),
         of::<Descriptor>(),
+        of::<Denial>(),
         of::<Decision>(),
         of::<KeyBegin>(),
         of::<KeyEnd>(),
@@ -120,7 +121,7 @@ fn codes_and_names_are_unique_and_in_their_range() {
     };
     for message in MessageType::ALL {
         let expected = match message.code() {
-            1..=4 => "trust",
+            1..=5 => "trust",
             16..=21 => "consent",
             32..=35 => "channel",
             48..=51 => "exchange",

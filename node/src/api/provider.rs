@@ -491,11 +491,7 @@ async fn health(State(provider): State<Provider>) -> Result<Response, Problem> {
         Some(source) => source.channels.statuses()?,
         None => Vec::new(),
     };
-    let freshness = match trust.freshness(context.now().wall) {
-        trust::Freshness::Fresh => "fresh",
-        trust::Freshness::SoftExpired => "soft-expired",
-        trust::Freshness::HardExpired => "hard-expired",
-    };
+    let freshness = governance::freshness(trust.freshness(context.now().wall));
     let serving = context.serving();
     let status = match &serving {
         Err(NotServing::Waiting) => "waiting",

@@ -80,7 +80,7 @@ fn names(config: &Config) -> Vec<KeyName> {
     let mut names = vec![KeyName::Organisation, KeyName::Transport, KeyName::Log];
     names.extend(config.service_names().iter().map(KeyName::credential));
     if config.has_role(Role::Home) {
-        names.push(KeyName::Witness);
+        names.extend([KeyName::Witness, KeyName::Timestamp]);
     }
     if config.has_role(Role::Issuer) {
         names.extend([

@@ -14,14 +14,14 @@ use trust::{
     Trust,
     ceremony::{self, Ceremony, Proposal, Renew},
 };
-use wire::{NetworkId, Signer, Timestamp, cbor};
+use wire::{Hash, NetworkId, OrganisationId, Signer, Timestamp, cbor, membership::Denied};
 
 use self::plan::Plan;
 pub use self::plan::key_text;
 use crate::{
     clock::{Clock, SystemClock},
     keys::{KeyFile, KeyKind, P256Signer, Passphrase},
-    provider_client::ProviderClient,
+    provider_client::{Answer, ProviderClient},
     run::read_trust,
 };
 
@@ -66,6 +66,10 @@ enum TrustCommand {
         /// Sign anew what does not change, before it runs out
         #[arg(long, value_enum)]
         renew: Option<RenewArg>,
+        /// Propose the timestamp too, to be signed by hand: where nodes cannot make it, or have stood still
+        /// past its hard expiry
+        #[arg(long)]
+        timestamp: bool,
         /// Directory for the proposals
         #[arg(long)]
         out: PathBuf,
@@ -104,14 +108,27 @@ enum TrustCommand {
         #[arg(required = true)]
         proposals: Vec<PathBuf>,
     },
+    /// Want an organisation or a certificate struck off until the next trust list
+    ///
+    /// It is as soon as three cities' operators want it; the next list confirms it, or it lapses.
+    Deny {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// Who wants it: stands in the node's evidence log
+        #[arg(long)]
+        operator: String,
+        #[command(flatten)]
+        denied: DeniedArgs,
+    },
+    /// Say what this organisation's node goes by, and what waits for a decision
+    Status {
+        #[command(flatten)]
+        node: NodeArgs,
+    },
     /// Hand a trust file to this organisation's node, which goes by it and tells the others
     HandIn {
-        /// The provider API of this organisation's node
-        #[arg(long, default_value = "http://127.0.0.1:8081")]
-        node: String,
-        /// File with the API key
-        #[arg(long)]
-        api_key_file: PathBuf,
+        #[command(flatten)]
+        node: NodeArgs,
         file: PathBuf,
     },
     /// Check a trust file from the genesis root on, and say what is in it
@@ -121,6 +138,35 @@ enum TrustCommand {
         root: NetworkId,
         file: PathBuf,
     },
+}
+
+#[derive(Debug, Args)]
+struct NodeArgs {
+    /// The provider API of this organisation's node
+    #[arg(long, default_value = "http://127.0.0.1:8081")]
+    node: String,
+    /// File with the API key
+    #[arg(long)]
+    api_key_file: PathBuf,
+}
+
+impl NodeArgs {
+    fn client(&self) -> anyhow::Result<ProviderClient> {
+        let path = &self.api_key_file;
+        let key = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+        Ok(ProviderClient::new(self.node.trim_end_matches('/'), key.trim()))
+    }
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct DeniedArgs {
+    /// By its corporate number
+    #[arg(long)]
+    organisation: Option<OrganisationId>,
+    /// By the SHA-256 of its DER, in hexadecimal digits
+    #[arg(long)]
+    certificate: Option<Hash>,
 }
 
 #[derive(Debug, Args)]
@@ -170,15 +216,15 @@ pub async fn run(args: TrustArgs) -> anyhow::Result<()> {
             println!("{}: edit it, then `mebuku trust propose`", out.display());
             Ok(())
         }
-        TrustCommand::Init { plan, out } => propose(None, &plan, Renew::Changed, &out, now),
-        TrustCommand::Propose { force, plan, renew, out } => {
+        TrustCommand::Init { plan, out } => propose(None, &plan, Renew::Changed, true, &out, now),
+        TrustCommand::Propose { force, plan, renew, timestamp, out } => {
             let before = in_force(&force.trust, &force.root)?;
             let renew = match renew {
                 None => Renew::Changed,
                 Some(RenewArg::List) => Renew::List,
                 Some(RenewArg::Root) => Renew::Root,
             };
-            propose(Some(before), &plan, renew, &out, now)
+            propose(Some(before), &plan, renew, timestamp, &out, now)
         }
         TrustCommand::Show { before, proposals } => show(&table(&before, &proposals)?),
         TrustCommand::Sign { before, key, passphrase, yes, proposals } => {
@@ -193,24 +239,33 @@ pub async fn run(args: TrustArgs) -> anyhow::Result<()> {
         }
         TrustCommand::Publish { before, out, proposals } => {
             let ceremony = table(&before, &proposals)?;
+            if before.trust.is_some() && !ceremony.has_timestamp() {
+                write_whole(&out, &cbor::to_vec(&ceremony.decided(now)?))?;
+                println!("{}: signed by enough people", out.display());
+                println!(
+                    "next: `mebuku trust hand-in` to a city's node; the nodes make its timestamp"
+                );
+                return Ok(());
+            }
             let (file, trust) = ceremony.publish(now)?;
             write_whole(&out, &cbor::to_vec(&file))?;
             println!("{}: {}", out.display(), versions(&trust));
             println!("network {}", trust.network());
             Ok(())
         }
-        TrustCommand::HandIn { node, api_key_file, file } => {
-            let key = std::fs::read_to_string(&api_key_file)
-                .with_context(|| format!("{}", api_key_file.display()))?;
-            let client = ProviderClient::new(node.trim_end_matches('/'), key.trim());
-            let answer = client.hand_in_trust(cbor::to_vec(&read_trust(&file)?)).await?;
-            let json = answer.json()?;
-            println!("{}", serde_json::to_string_pretty(&json)?);
-            if !answer.status.is_success() {
-                let detail = json["detail"].as_str().unwrap_or("the node did not say why");
-                bail!("{}: {detail}", file.display());
-            }
-            Ok(())
+        TrustCommand::Deny { node, operator, denied } => {
+            let denied = match (denied.organisation, denied.certificate) {
+                (Some(organisation), _) => Denied::Organisation(organisation),
+                (None, Some(certificate)) => Denied::Certificate(certificate),
+                (None, None) => bail!("name an organisation or a certificate"),
+            };
+            print_answer(&node.client()?.deny(&operator, &denied).await?)
+        }
+        TrustCommand::Status { node } => print_answer(&node.client()?.get("/v1/trust").await?),
+        TrustCommand::HandIn { node, file } => {
+            let bytes = cbor::to_vec(&read_trust(&file)?);
+            let answer = node.client()?.hand_in_trust(bytes).await?;
+            print_answer(&answer).with_context(|| format!("{}", file.display()))
         }
         TrustCommand::Verify { root, file } => {
             let trust = Trust::open(&read_trust(&file)?, &root, now)
@@ -220,6 +275,15 @@ pub async fn run(args: TrustArgs) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+fn print_answer(answer: &Answer) -> anyhow::Result<()> {
+    let json = answer.json()?;
+    println!("{}", serde_json::to_string_pretty(&json)?);
+    if !answer.status.is_success() {
+        bail!("{}", json["detail"].as_str().unwrap_or("the node did not say why"));
+    }
+    Ok(())
 }
 
 /// A file in force is the base of what comes next even where it has run out: that is what is to be mended.
@@ -232,13 +296,14 @@ fn propose(
     before: Option<Trust>,
     plan: &Path,
     renew: Renew,
+    with_timestamp: bool,
     out: &Path,
     now: Timestamp,
 ) -> anyhow::Result<()> {
     let plan = Plan::read(plan)?;
     let wanted = plan.wanted()?;
     let proposals = ceremony::propose(before.as_ref(), &wanted, renew, now)?;
-    if proposals.is_empty() {
+    if proposals.is_empty() && !with_timestamp {
         bail!(
             "the plan changes nothing; to sign anew what runs out: --renew list, or --renew root"
         );
@@ -247,10 +312,13 @@ fn propose(
     for proposal in &proposals {
         ceremony.add(proposal.clone())?;
     }
-    let timestamp = ceremony.draft_timestamp(now, plan.freshness_ms())?;
-    ceremony.add(timestamp.clone())?;
+    let timestamp = with_timestamp.then(|| ceremony.draft_timestamp(now, plan.freshness_ms()));
+    let timestamp = timestamp.transpose()?;
+    if let Some(timestamp) = &timestamp {
+        ceremony.add(timestamp.clone())?;
+    }
     std::fs::create_dir_all(out).with_context(|| format!("{}", out.display()))?;
-    for proposal in proposals.iter().chain([&timestamp]) {
+    for proposal in proposals.iter().chain(&timestamp) {
         let name = format!("{}-{}.proposal", proposal.what().replace(' ', "-"), proposal.version());
         let path = out.join(name);
         if path.exists() {

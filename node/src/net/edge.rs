@@ -16,6 +16,7 @@ use super::{
     Inbound, Protocol,
     directory::Directory,
     frame::{Memory, Reserved},
+    limits,
     protocol::WireProtocol,
     shares::{Lane, Shares},
 };
@@ -115,6 +116,23 @@ impl Edge {
                 tracing::error!(protocol = protocol.name(), "handling a request failed");
                 None
             }
+        }
+    }
+
+    /// As [`serve`](Self::serve), for whoever has not said hello: trust files only.
+    pub(super) async fn serve_stranger(&self, message: Vec<u8>) -> Option<Vec<u8>> {
+        tokio::spawn(self.inbound.handle_stranger(message)).await.ok().flatten()
+    }
+
+    /// Most that is read of a request from this member, in bytes.
+    pub(super) fn request_limit(&self, from: &Member, protocol: WireProtocol) -> usize {
+        match protocol {
+            WireProtocol::Application(Protocol::Trust)
+                if !self.trust().is_municipality(&from.organisation) =>
+            {
+                limits::TRUST_PULL_FRAME
+            }
+            _ => protocol.request_limit(),
         }
     }
 

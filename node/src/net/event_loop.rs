@@ -267,6 +267,7 @@ impl EventLoop {
                 self.edge.set_trust(trust);
                 self.generation += 1;
                 self.searches.forgive();
+                self.greet_who_waits();
                 self.check_all_again(Some(done));
             }
             Command::Shutdown { .. } => unreachable!("taken by the loop"),
@@ -329,7 +330,7 @@ impl EventLoop {
         };
         self.connections.insert(id, connection);
         if dialled {
-            self.say_hello(id);
+            self.begin(id);
         } else {
             let strangers = |(id, connection): (&ConnectionId, &Connection)| {
                 (!connection.dialled && connection.is_strange()).then_some(*id)

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use libp2p::{PeerId, swarm::ConnectionId};
 use tokio::{sync::oneshot, time::Instant};
 use trust::{
-    Freshness,
+    Freshness, Versions,
     member::{Member, verify_hello},
 };
 use wire::{
     cbor,
-    membership::{Hello, HelloReply},
+    membership::{Hello, HelloReply, TrustReply, TrustRequest, TrustVersions},
 };
 
 use super::{
@@ -68,6 +68,43 @@ impl EventLoop {
         }
     }
 
+    /// The first word on a connection that we dialled. Whose trust file has run out can judge nobody: it
+    /// asks for a newer one first.
+    pub(super) fn begin(&mut self, id: ConnectionId) {
+        let trust = self.edge.trust();
+        if trust.freshness((self.clock)()) != Freshness::HardExpired {
+            return self.say_hello(id);
+        }
+        let Versions { root, list, timestamp } = trust.versions();
+        let question = TrustRequest::Pull(TrustVersions { root, list, timestamp });
+        if let Some(peer) = self.connections.get(&id).map(|connection| connection.peer) {
+            let question = Instruction::PullTrust(cbor::to_vec(&question));
+            self.swarm.behaviour_mut().dialogue.instruct(peer, id, question);
+        }
+    }
+
+    /// Connections that waited for a trust file go on.
+    pub(super) fn greet_who_waits(&mut self) {
+        let waiting: Vec<_> = self
+            .connections
+            .iter()
+            .filter(|(_, c)| c.dialled && c.is_strange() && c.said_hello.is_none())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            self.begin(id);
+        }
+    }
+
+    fn on_pulled(&mut self, id: ConnectionId, reply: Result<Vec<u8>, String>) {
+        match reply.map(|reply| cbor::from_slice(&reply)) {
+            Ok(Ok(TrustReply::Newer(file))) => self.edge.inbound().trust_file(file),
+            Ok(Ok(TrustReply::Busy)) => self.turn_away(id, "busy, try again later".into()),
+            Ok(_) => self.turn_away(id, "it has no newer trust file; ours has run out".into()),
+            Err(reason) => self.turn_away(id, format!("no trust file: {reason}")),
+        }
+    }
+
     pub(super) fn on_report(&mut self, id: ConnectionId, report: Report) {
         if !self.connections.get(&id).is_some_and(|c| !matches!(c.state, State::Leaving(_))) {
             return;
@@ -82,6 +119,7 @@ impl EventLoop {
             Report::Reply(Err(reason)) => {
                 self.refuse(id, false, format!("no answer to hello: {reason}"));
             }
+            Report::Pulled(reply) => self.on_pulled(id, reply),
             Report::Violation(what) => self.turn_away(id, what.into()),
         }
     }

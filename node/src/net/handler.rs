@@ -22,6 +22,7 @@ use tokio::{
 use trust::member::Member;
 
 use super::{
+    Protocol,
     edge::Edge,
     frame::{self, FrameError, Memory},
     limits,
@@ -52,6 +53,8 @@ pub(super) enum CallError {
 pub(super) enum Instruction {
     /// Send this hello.
     Greet(Vec<u8>),
+    /// Ask this question for a trust file, before any hello.
+    PullTrust(Vec<u8>),
     /// Answer the hello that was reported; `admit` says whether it passed.
     Answer { reply: Vec<u8>, admit: Option<Admission> },
     /// The reply to our hello passed, or the member was found changed.
@@ -72,6 +75,8 @@ pub(super) enum Report {
     Hello(Result<Vec<u8>, String>),
     /// The reply to our hello, or why there is none.
     Reply(Result<Vec<u8>, String>),
+    /// The reply to our question for a trust file, or why there is none.
+    Pulled(Result<Vec<u8>, String>),
     /// The peer broke the rules: the connection is to be closed.
     Violation(&'static str),
 }
@@ -79,6 +84,7 @@ pub(super) enum Report {
 /// A stream that we asked for.
 pub(super) enum Outgoing {
     Hello(Vec<u8>),
+    TrustPull(Vec<u8>),
     Call(Call),
 }
 
@@ -86,6 +92,7 @@ pub(super) enum Outgoing {
 enum Done {
     HelloRead(Stream, Result<Vec<u8>, String>),
     ReplyRead(Result<Vec<u8>, String>),
+    PulledRead(Result<Vec<u8>, String>),
     Inbound,
     Outbound,
 }
@@ -99,6 +106,9 @@ pub(super) struct Handler {
     calls: mpsc::Receiver<Call>,
     reports: VecDeque<Report>,
     greetings: VecDeque<Vec<u8>>,
+    pulls: VecDeque<Vec<u8>>,
+    /// The peer asked for the trust file before hello: once on a connection.
+    asked_as_stranger: bool,
     /// The hello stream that waits for our answer.
     unanswered: Option<Stream>,
     /// A hello is being read or answered.
@@ -121,6 +131,8 @@ impl Handler {
             calls,
             reports: VecDeque::new(),
             greetings: VecDeque::new(),
+            pulls: VecDeque::new(),
+            asked_as_stranger: false,
             unanswered: None,
             greeted_by_peer: false,
             last_hello: None,
@@ -144,6 +156,7 @@ impl Handler {
                     self.held.push_back((stream, protocol));
                 }
             }
+            (WireProtocol::Application(Protocol::Trust), None) => self.serve_stranger(stream),
             (_, None) => self.violation("it opened another protocol before hello"),
         }
     }
@@ -168,6 +181,33 @@ impl Handler {
                 let limit = WireProtocol::Hello.request_limit();
                 let read = timeout(limits::HELLO_TIMEOUT, frame::read(&mut stream, limit)).await;
                 Done::HelloRead(stream, flatten(read))
+            }
+            .boxed(),
+        );
+    }
+
+    /// A newcomer, or a node that was away for long, cannot say hello before it has the trust file.
+    fn serve_stranger(&mut self, mut stream: Stream) {
+        if std::mem::replace(&mut self.asked_as_stranger, true) {
+            return self.violation("it asked for the trust file twice before hello");
+        }
+        self.inbound += 1;
+        let edge = Arc::clone(&self.edge);
+        self.work.push(
+            async move {
+                let served = async {
+                    let message = frame::read(&mut stream, limits::TRUST_PULL_FRAME).await?;
+                    match edge.serve_stranger(message).await {
+                        Some(reply) => {
+                            let limit = WireProtocol::Application(Protocol::Trust).reply_limit();
+                            frame::write_last(&mut stream, &reply, limit).await
+                        }
+                        None => Ok(()),
+                    }
+                };
+                // Whoever does not read its answer is gone before long.
+                let _ = timeout(limits::HELLO_TIMEOUT, served).await;
+                Done::Inbound
             }
             .boxed(),
         );
@@ -200,7 +240,7 @@ impl Handler {
             async move {
                 let organisation = member.organisation.clone();
                 let served = timeout(limits::SERVE_TIMEOUT, async {
-                    let limit = protocol.request_limit();
+                    let limit = edge.request_limit(&member, protocol);
                     let (message, reserved) =
                         frame::read_within(&mut stream, limit, &memory).await?;
                     match edge.serve(member, protocol, message, Some(reserved)).await {
@@ -237,6 +277,15 @@ impl Handler {
                     frame::read(&mut stream, hello_protocol.reply_limit()).await
                 };
                 Done::ReplyRead(flatten(timeout(limits::HELLO_TIMEOUT, greeting).await))
+            }
+            .boxed(),
+            Outgoing::TrustPull(question) => async move {
+                let protocol = WireProtocol::Application(Protocol::Trust);
+                let asking = async {
+                    frame::write_last(&mut stream, &question, protocol.request_limit()).await?;
+                    frame::read(&mut stream, protocol.reply_limit()).await
+                };
+                Done::PulledRead(flatten(timeout(limits::HELLO_TIMEOUT, asking).await))
             }
             .boxed(),
             Outgoing::Call(Call { protocol, message, deadline, mut reply }) => async move {
@@ -276,6 +325,7 @@ impl Handler {
                 self.reports.push_back(Report::Hello(hello));
             }
             Done::ReplyRead(reply) => self.reports.push_back(Report::Reply(reply)),
+            Done::PulledRead(reply) => self.reports.push_back(Report::Pulled(reply)),
             Done::Inbound => self.inbound -= 1,
             Done::Outbound => self.outbound -= 1,
         }
@@ -320,6 +370,7 @@ impl ConnectionHandler for Handler {
     fn on_behaviour_event(&mut self, instruction: Instruction) {
         match instruction {
             Instruction::Greet(hello) => self.greetings.push_back(hello),
+            Instruction::PullTrust(question) => self.pulls.push_back(question),
             Instruction::Answer { reply, admit } => {
                 match admit {
                     Some(admission) => self.on_admission(admission),
@@ -349,6 +400,10 @@ impl ConnectionHandler for Handler {
         if let Some(hello) = self.greetings.pop_front() {
             return open(WireProtocol::Hello, Outgoing::Hello(hello));
         }
+        if let Some(question) = self.pulls.pop_front() {
+            let protocol = WireProtocol::Application(Protocol::Trust);
+            return open(protocol, Outgoing::TrustPull(question));
+        }
         while self.admission.is_some() && self.outbound < limits::OUTBOUND_STREAMS {
             match self.calls.poll_recv(cx) {
                 // Nobody waits for the answer any more.
@@ -377,6 +432,10 @@ impl ConnectionHandler for Handler {
                 Outgoing::Hello(_) => {
                     let reason = "it does not speak this network's hello";
                     self.reports.push_back(Report::Reply(Err(reason.into())));
+                }
+                Outgoing::TrustPull(_) => {
+                    let reason = "it hands out no trust file";
+                    self.reports.push_back(Report::Pulled(Err(reason.into())));
                 }
                 Outgoing::Call(call) => {
                     self.outbound -= 1;

@@ -99,8 +99,8 @@ pub const DIRECTORY_ENTRIES: usize = 16_384;
 pub const DIRECTORY_BYTES: usize = 128 * 1024 * 1024;
 /// Largest directory request, in bytes.
 pub const DIRECTORY_REQUEST_FRAME: usize = 1024;
-/// Largest question for a trust file, in bytes.
-pub const TRUST_REQUEST_FRAME: usize = 1024;
+/// Largest question for a trust file, in bytes: all that is read of this from whoever is no municipality.
+pub const TRUST_PULL_FRAME: usize = 1024;
 /// Longest reason taken from, or given to, the other end of a refusal, in characters.
 pub const REASON: usize = 240;
 

@@ -42,7 +42,7 @@ use tokio::{
 use trust::{Trust, member::Member};
 use wire::{
     OrganisationId, Signed, Timestamp,
-    membership::{Descriptor, NodeIdentity},
+    membership::{Descriptor, NodeIdentity, TrustFile},
 };
 
 pub use directory::DirectoryStore;
@@ -58,6 +58,7 @@ use view::{Route, View};
 /// The wall clock, by which certificates are judged.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
+#[derive(Clone)]
 pub struct NetworkConfig {
     /// Ed25519 secret key of the transport; the peer id follows from it.
     pub seed: [u8; 32],
@@ -103,6 +104,16 @@ pub trait Inbound: Send + Sync + 'static {
         protocol: Protocol,
         message: Vec<u8>,
     ) -> BoxFuture<'static, Option<Vec<u8>>>;
+
+    /// Answers a question for the trust file that somebody asks before hello: a newcomer, or a node that
+    /// was away for long. `None` closes the stream.
+    fn handle_stranger(&self, _message: Vec<u8>) -> BoxFuture<'static, Option<Vec<u8>>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    /// A trust file that this node asked for before hello, because its own has run out. It proves
+    /// itself or not. Called from the event loop: must return promptly.
+    fn trust_file(&self, _file: TrustFile) {}
 
     /// A member passed hello, on this or on one more connection, or told a new descriptor. Called
     /// from the event loop: must return promptly.

@@ -60,7 +60,9 @@ impl WireProtocol {
             Self::Application(Protocol::Channel) => sizes::FRAME,
             Self::Application(Protocol::Exchange) => sizes::EXCHANGE_REQUEST_FRAME,
             Self::Application(Protocol::Witness) => sizes::WITNESS_FRAME,
-            Self::Application(Protocol::Trust) => limits::TRUST_REQUEST_FRAME,
+            // A municipality may send a draft of a whole file; others no more than a question
+            // (`limits::TRUST_PULL_FRAME`).
+            Self::Application(Protocol::Trust) => sizes::TRUST_FILE,
         }
     }
 
@@ -148,11 +150,16 @@ mod tests {
     #[test]
     fn what_a_stranger_may_send_is_small() {
         assert_eq!(WireProtocol::Hello.request_limit(), 64 * 1024);
-        assert!(WireProtocol::ALL.iter().all(|p| p.request_limit() <= sizes::FRAME));
-        // Whoever asks for a trust file waits for a large one: no stranger sends it unasked.
+        assert_eq!(limits::TRUST_PULL_FRAME, 1024);
+        // Trust files are large: municipalities send them, others only get what they asked for.
         let trust = WireProtocol::Application(Protocol::Trust);
-        assert_eq!(trust.reply_limit(), sizes::TRUST_FILE);
+        assert_eq!(
+            (trust.request_limit(), trust.reply_limit()),
+            (sizes::TRUST_FILE, sizes::TRUST_FILE)
+        );
         let mut others = WireProtocol::ALL.iter().filter(|protocol| **protocol != trust);
-        assert!(others.all(|protocol| protocol.reply_limit() <= sizes::FRAME));
+        assert!(
+            others.all(|p| p.request_limit() <= sizes::FRAME && p.reply_limit() <= sizes::FRAME)
+        );
     }
 }

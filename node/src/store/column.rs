@@ -195,6 +195,9 @@ columns! {
     /// The trust file that the node goes by, once it has adopted another than it started with. Key: empty.
     /// Value: `wire::membership::TrustFile`.
     Trust = "trust",
+    /// What this node's timestamp key signed last, and the denials it knows of. Key: empty.
+    /// Value: `trust::timestamping::Kept`.
+    Timestamping = "timestamping",
 
     /// Nodes known here. Key: `text` organisation. Value: `wire::membership::NodeIdentity`.
     Directory = "directory",
@@ -218,7 +221,7 @@ mod tests {
         refusal-counts effects notices notice-batches consent-asks consent-answer-outbox consent-requests \
         consent-request-ids consent-request-outbox log-records log-nodes log-state \
         checkpoints citizens service-keys key-phones stale-phones number-phones proofing authorities challenges certificates certificate-standing \
-        witnessed forks trust directory";
+        witnessed forks trust timestamping directory";
 
     #[test]
     fn names_are_never_changed() {

@@ -118,7 +118,9 @@ impl Governors {
 
     /// All of it: proposes, lets these sign, publishes in the place of what is in force.
     fn change(&mut self, plan: &str, signers: &[&str]) -> String {
-        let (proposals, said) = self.propose(plan, &[]);
+        // Here no node runs that could make the timestamp.
+        let with_timestamp: &[&str] = if self.root.is_some() { &["--timestamp"] } else { &[] };
+        let (proposals, said) = self.propose(plan, with_timestamp);
         let mut copies = Vec::new();
         for key in signers {
             match self.sign(&proposals, key) {
@@ -270,7 +272,7 @@ fn walk_throughs_of_the_ceremony() {
         let place = keys.iter().position(|key| key.as_str() == Some(&theirs)).expect("its key");
         keys[place] = new_key.clone().into();
     });
-    let (proposals, said) = governors.propose("root.toml", &[]);
+    let (proposals, said) = governors.propose("root.toml", &["--timestamp"]);
     assert!(said.contains("may no longer sign the root"), "{said}");
     let keys = |role: &str| holders.iter().map(|city| format!("{city}-{role}")).collect::<Vec<_>>();
     let mut copies = Vec::new();
@@ -297,6 +299,26 @@ fn walk_throughs_of_the_ceremony() {
     let said = governors.change("removed.toml", &everybody[..]);
     assert!(said.contains("REMOVED: its citizens need another home"), "{said}");
     assert!(!governors.verify().contains(fifth.as_str()));
+
+    // Where nodes run, people sign the list alone; nobody goes by it before it has a timestamp.
+    governors.plan("bank.toml", |plan| {
+        let denied = vec![toml::Value::from(firm.as_str())];
+        plan.insert("denied_organisations".to_owned(), denied.into());
+    });
+    let (proposals, said) = governors.propose("bank.toml", &[]);
+    assert!(said.contains(&format!("{firm} is STRUCK OFF")), "{said}");
+    assert_eq!(proposals.len(), 1, "{proposals:?}");
+    let mut copies = governors.sign(&proposals, &everybody[1]).expect("signed");
+    copies.extend(governors.sign(&proposals, &everybody[4]).expect("signed"));
+    let few = governors.publish(&copies, "decided.cbor").expect_err("two of three");
+    assert!(few.contains("trust list: 2 of 3"), "{few}");
+    copies.extend(governors.sign(&proposals, &everybody[7]).expect("signed"));
+    let said = governors.publish(&copies, "decided.cbor").expect("enough");
+    assert!(said.contains("the nodes make its timestamp"), "{said}");
+    let (root, decided) =
+        (governors.root.clone().expect("founded"), governors.text("decided.cbor"));
+    let no_trust = governors.trust(&["verify", "--root", &root, &decided]).expect_err("no trust");
+    assert!(no_trust.contains("names another trust list"), "{no_trust}");
 }
 
 /// The public part of a key that was made before.

@@ -27,5 +27,6 @@ mod refusals;
 mod relay;
 mod replay;
 mod start;
+mod timestamps;
 mod witnesses;
 mod world;

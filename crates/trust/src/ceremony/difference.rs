@@ -154,6 +154,9 @@ pub(super) fn of_lists(before: Option<&TrustList>, now: &TrustList, all: &mut Ve
     if known.is_some_and(|committee| committee.public_key != now.committee.public_key) {
         all.push(Difference::NumberKey);
     }
+    let (added, removed) = changed(before.map_or(&[][..], |list| &list.denied), &now.denied);
+    all.extend(removed.map(Difference::NoLongerStruckOff));
+    all.extend(added.map(Difference::StruckOff));
     all.push(Difference::Holds { what: "trust list", version: now.version, until: now.expires });
 }
 
@@ -267,9 +270,9 @@ impl fmt::Display for Difference {
                     "the key of the number function CHANGES: everybody's numbers would change"
                 )
             }
-            Self::StruckOff(denied) => write!(f, "{} is STRUCK OFF", Struck(denied)),
+            Self::StruckOff(denied) => write!(f, "{} is STRUCK OFF", denied),
             Self::NoLongerStruckOff(denied) => {
-                write!(f, "{} is no longer struck off", Struck(denied))
+                write!(f, "{} is no longer struck off", denied)
             }
             Self::Holds { what, version, until } => {
                 write!(f, "{what} {version} holds until {}", day(*until))
@@ -300,16 +303,5 @@ impl fmt::Display for Purposes<'_> {
             })?;
         }
         Ok(())
-    }
-}
-
-struct Struck<'a>(&'a Denied);
-
-impl fmt::Display for Struck<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Denied::Organisation(organisation) => write!(f, "{organisation}"),
-            Denied::Certificate(hash) => write!(f, "the certificate {hash}"),
-        }
     }
 }

@@ -74,7 +74,7 @@ fn four_cities_found_a_network() {
         signers.iter().map(|signer| signed_copy(&ceremony, signer)).collect()
     };
     let signers =
-        [&example.root_signers[..3], &example.list_signers[1..], &example.timestamp_signers[..2]];
+        [&example.root_signers[..3], &example.list_signers[1..], &example.timestamp_signers[..3]];
     let mut together = ceremony.clone();
     for (role, signers) in signers.into_iter().enumerate() {
         assert!(matches!(together.publish(NOW), Err(CeremonyError::NotEnough { .. })), "{role}");
@@ -164,7 +164,7 @@ fn a_firm_is_admitted_as_an_issuer_and_signers_read_that_it_is_one() {
     let said = says(&table(&network.trust, proposals));
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(said[0].contains("no municipality") && said[0].contains("organisation"), "{said:?}");
-    let signers = [&network.list_signers[..3], &network.timestamp_signers[..2]];
+    let signers = [&network.list_signers[..3], &network.timestamp_signers[..3]];
     let put = |now: &mut Wanted| *now = wanted;
     let trust = change(&network.trust, Renew::Changed, put, &signers).unwrap();
     assert!(trust.authority(&firm(), CaPurpose::Organisation).is_some());
@@ -265,7 +265,7 @@ fn the_root_rotates_by_the_old_keys_and_the_new() {
     let network = TestNetwork::new();
     let new: Vec<_> = (0..4).map(|n| TestSigner::from_label(&format!("new root {n}"))).collect();
     let rotate = |wanted: &mut Wanted| wanted.root = role_keys(&new, 3);
-    let (old, timestamps) = (&network.root_signers[..], &network.timestamp_signers[..2]);
+    let (old, timestamps) = (&network.root_signers[..], &network.timestamp_signers[..3]);
     let by = |signers: &[&[TestSigner]]| change(&network.trust, Renew::Changed, rotate, signers);
     let trust = by(&[&old[1..], &new[..3], timestamps]).unwrap();
     assert_eq!(trust.versions().root, 2);

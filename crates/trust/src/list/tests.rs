@@ -1,4 +1,7 @@
-use wire::{Signer, membership::Denied};
+use wire::{
+    Signer,
+    membership::{Denied, RoleKeys},
+};
 
 use super::*;
 use crate::testing::{NOW, TestNetwork, TestSigner, assemble, role_keys, sign_all};
@@ -114,9 +117,9 @@ fn each_role_needs_its_threshold() {
     below_threshold(open(&network, &list), 2, 3);
     open(&network, &list_signed_by(&network, &network.list_signers[1..])).unwrap();
 
-    let stamp = timestamp_signed_by(&network, &network.timestamp_signers[..1]);
-    below_threshold(open(&network, &stamp), 1, 2);
-    open(&network, &timestamp_signed_by(&network, &network.timestamp_signers[2..])).unwrap();
+    let stamp = timestamp_signed_by(&network, &network.timestamp_signers[..2]);
+    below_threshold(open(&network, &stamp), 2, 3);
+    open(&network, &timestamp_signed_by(&network, &network.timestamp_signers[1..])).unwrap();
 
     let genesis = MultiSigned::new(network.roots[0].unverified().clone());
     let genesis = sign_all(genesis, &network.id, &network.root_signers[..2]);
@@ -206,7 +209,7 @@ fn a_role_with_a_key_twice_or_an_impossible_threshold_is_refused() {
 fn an_altered_byte_is_refused() {
     let network = TestNetwork::new();
     // No signature more than needed: one by an unknown key beside enough good ones is ignored.
-    let stamp = timestamp_signed_by(&network, &network.timestamp_signers[..2]);
+    let stamp = timestamp_signed_by(&network, &network.timestamp_signers[..3]);
     let good = TrustFile { timestamp: stamp.timestamp, ..network.file.clone() };
     open(&network, &good).unwrap();
     let alter = |part: fn(&mut TrustFile) -> &mut Vec<u8>, step: usize| {
@@ -414,11 +417,18 @@ fn a_denylist_needs_three_signers() {
     let city = network.cities[0].organisation.clone();
     let hash = Hash([5; 32]);
     let denylist = vec![Denied::Organisation(city.clone()), Denied::Certificate(hash)];
+    // Of few keys two may do for a timestamp.
+    let keys = network.timestamp_signers[..3].iter().map(Signer::public_key);
+    let mut role = RoleKeys { keys: keys.collect(), threshold: 2 };
+    role.keys.sort();
+    let all: Vec<_> = network.root_signers.iter().collect();
+    let second = next_root(&network, |root| root.timestamp = role, &all);
+    let file = file_with_roots(&network, &[second]);
     let with = |signers: &[TestSigner]| {
         let mut timestamp = network.timestamp.clone();
         timestamp.denylist = denylist.clone();
         let stamp = sign_all(MultiSigned::new(timestamp), &network.id, signers);
-        open(&network, &TrustFile { timestamp: stamp.bytes().into(), ..network.file.clone() })
+        open(&network, &TrustFile { timestamp: stamp.bytes().into(), ..file.clone() })
     };
     let two = with(&network.timestamp_signers[..2]);
     assert!(matches!(two, Err(TrustError::Content { what: "timestamp", .. })));
@@ -433,8 +443,12 @@ fn a_denylist_needs_three_signers() {
 fn lists_that_contradict_themselves_are_refused() {
     let network = TestNetwork::new();
     type Change = fn(&mut TrustList);
-    let changes: [(&str, Change); 13] = [
+    let changes: [(&str, Change); 15] = [
         ("version 0", |list| list.version = 0),
+        ("denied twice", |list| list.denied = vec![Denied::Certificate(Hash([1; 32])); 2]),
+        ("denied out of order", |list| {
+            list.denied = [2, 1].map(|byte| Denied::Certificate(Hash([byte; 32]))).to_vec();
+        }),
         ("a municipality twice", |list| list.municipalities.push(list.municipalities[0].clone())),
         ("a witness twice", |list| list.witnesses.push(list.witnesses[0].clone())),
         ("a member twice", |list| list.committee.members.push(list.committee.members[0].clone())),

@@ -4,9 +4,10 @@ use wire::{
     OrganisationId,
     exchange::{ExchangeMessage, ExchangeReply, PresentConsent, Receipt, Rejection, Request},
     membership::{
-        Authority, CaPurpose, Committee, Denied, Descriptor, DirectoryReply, DirectoryRequest,
-        Hello, HelloReply, Municipality, NodeIdentity, Role, RoleKeys, Root, TrustFile, TrustList,
-        TrustReply, TrustRequest, TrustTimestamp, TrustVersions,
+        Authority, CaPurpose, Committee, Denial, Denied, Descriptor, DirectoryReply,
+        DirectoryRequest, Hello, HelloReply, Municipality, NodeIdentity, NotSigned, Role, RoleKeys,
+        Root, SignRefusal, TimestampDraft, TrustFile, TrustList, TrustReply, TrustRequest,
+        TrustTimestamp, TrustVersions,
     },
     witness::{AddCheckpoint, WitnessConflict, WitnessRefused, WitnessReply, WitnessRequest},
 };
@@ -59,6 +60,7 @@ fn trust_list() -> TrustList {
             threshold: 1,
             public_key: Bytes([&[2][..], &[9; 32]].concat()),
         },
+        denied: vec![Denied::Certificate(Hash([3; 32]))],
     }
 }
 
@@ -88,6 +90,7 @@ fn trust() -> Vec<Example> {
         municipalities: vec![],
         witnesses: vec![],
         committee: Committee { members: vec![], threshold: 0, public_key: Bytes(vec![]) },
+        denied: vec![],
         ..trust_list()
     };
     let quiet = TrustTimestamp { denylist: vec![], ..timestamp() };
@@ -97,7 +100,26 @@ fn trust() -> Vec<Example> {
         trust_list: Bytes(multi_sign(&trust_list(), &[3, 4]).bytes()),
         timestamp: Bytes(multi_sign(&timestamp(), &[5]).bytes()),
     };
+    let denial = Denial { denied: Denied::Organisation(organisation()), list_version: 7 };
+    let denials = vec![Bytes(multi_sign(&denial, &[5, 6]).bytes())];
+    let draft = TimestampDraft { file: file.clone(), denials: denials.clone() };
+    let not_signed =
+        |why| TrustReply::NotSigned(SignRefusal { why, highest: 9, denials: denials.clone() });
     vec![
+        multi_signed("signed-denial", "full", &denial, &[5, 6]),
+        multi_signed("signed-denial", "minimal", &denial, &[]),
+        plain("denial", "organisation", &denial),
+        plain(
+            "denial",
+            "certificate",
+            &Denial { denied: Denied::Certificate(Hash([4; 32])), ..denial.clone() },
+        ),
+        plain("trust-request", "sign", &TrustRequest::Sign(draft)),
+        plain("trust-request", "denials", &TrustRequest::Denials(denials.clone())),
+        plain("trust-reply", "signed", &TrustReply::Signed(file.timestamp.clone())),
+        plain("trust-reply", "no-key", &not_signed(NotSigned::NoKey)),
+        plain("trust-reply", "refused", &not_signed(NotSigned::Refused)),
+        plain("trust-reply", "spent", &not_signed(NotSigned::Spent)),
         multi_signed("signed-root", "full", &root(), &[1, 2]),
         multi_signed("signed-root", "minimal", &bare_root, &[]),
         plain("root", "full", &root()),

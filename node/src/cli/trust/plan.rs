@@ -12,8 +12,8 @@ use trust::{
     ceremony::{self, Wanted},
 };
 use wire::{
-    Bytes, OrganisationId, PublicKey,
-    membership::{Authority, CaPurpose, Committee, Municipality, RoleKeys, TrustList},
+    Bytes, Hash, OrganisationId, PublicKey,
+    membership::{Authority, CaPurpose, Committee, Denied, Municipality, RoleKeys, TrustList},
 };
 
 use crate::clock::{Clock, SystemClock};
@@ -34,6 +34,12 @@ pub struct Plan {
     timestamp_hard_days: u64,
     #[serde(default)]
     witnesses: Vec<OrganisationId>,
+    /// Struck off for good.
+    #[serde(default)]
+    denied_organisations: Vec<OrganisationId>,
+    /// SHA-256 of their DER.
+    #[serde(default)]
+    denied_certificates: Vec<Hash>,
     root: Keys,
     trust_list: Keys,
     timestamp: Keys,
@@ -130,6 +136,16 @@ impl Plan {
             }
         });
         let authorities = authorities.collect();
+        // Whom nodes struck off since is confirmed, unless somebody takes it out of the plan.
+        let denied = Wanted::of(trust).list.denied;
+        let organisation = |denied: &Denied| match denied {
+            Denied::Organisation(organisation) => Some(organisation.clone()),
+            Denied::Certificate(_) => None,
+        };
+        let certificate = |denied: &Denied| match denied {
+            Denied::Certificate(hash) => Some(*hash),
+            Denied::Organisation(_) => None,
+        };
         let municipalities = list.municipalities.iter().map(|city| MunicipalityPlan {
             organisation: city.organisation.clone(),
             name: city.name.clone(),
@@ -141,6 +157,8 @@ impl Plan {
             timestamp_soft_hours: timestamp.soft_expiry.ms_since(timestamp.issued) / HOUR_MS,
             timestamp_hard_days: timestamp.hard_expiry.ms_since(timestamp.issued) / DAY_MS,
             witnesses: list.witnesses.clone(),
+            denied_organisations: denied.iter().filter_map(organisation).collect(),
+            denied_certificates: denied.iter().filter_map(certificate).collect(),
             root: Keys::of(&root.root),
             trust_list: Keys::of(&root.trust_list),
             timestamp: Keys::of(&root.timestamp),
@@ -178,6 +196,16 @@ impl Plan {
         Ok(Self { folder, ..plan })
     }
 
+    /// Sorted, each once.
+    fn denied(&self) -> Vec<Denied> {
+        let organisations = self.denied_organisations.iter().cloned().map(Denied::Organisation);
+        let certificates = self.denied_certificates.iter().copied().map(Denied::Certificate);
+        let mut denied: Vec<_> = organisations.chain(certificates).collect();
+        denied.sort();
+        denied.dedup();
+        denied
+    }
+
     /// For how long a timestamp is fresh, and holds at all.
     pub fn freshness_ms(&self) -> (u64, u64) {
         (self.timestamp_soft_hours * HOUR_MS, self.timestamp_hard_days * DAY_MS)
@@ -212,6 +240,7 @@ impl Plan {
                 threshold: self.committee.threshold,
                 public_key: self.committee.public_key.clone(),
             },
+            denied: self.denied(),
         };
         Ok(Wanted {
             testnet: self.testnet,
@@ -240,8 +269,11 @@ pub fn summary(trust: &Trust) -> String {
     for witness in &list.witnesses {
         let _ = writeln!(text, "  witness {witness}");
     }
+    for denied in &trust.list().denied {
+        let _ = writeln!(text, "  struck off: {denied}");
+    }
     for denied in &trust.timestamp().denylist {
-        let _ = writeln!(text, "  struck off: {denied:?}");
+        let _ = writeln!(text, "  struck off until the next list: {denied}");
     }
     let now = SystemClock.now().wall;
     let freshness = match trust.freshness(now) {
