@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Runs the tests: scripts/test.sh [--long]
 #
-# Without an argument: every test of the workspace, the model and 1,000 simulated hours. With --long also
-# the long versions of the tests that have one (MEBUKU_LONG=1), formatting, clippy, the mutants, faults and
-# latency on real processes, and licences, bans and sources of everything in the tree. All steps run even
-# if one fails; the summary at the end names them.
+# Without an argument: every test of the workspace, the model, 1,000 simulated hours, and a network that is
+# governed while it runs. With --long also the long versions of the tests that have one (MEBUKU_LONG=1),
+# formatting, clippy, the mutants, faults and latency on real processes, and licences, bans and sources of
+# everything in the tree. All steps run even if one fails; the summary at the end names them.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
@@ -14,7 +14,7 @@ case "${1:-}" in
   '') ;;
   --long) long=yes ;;
   -h | --help)
-    sed -n '2,7s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
     exit 0
     ;;
   *)
@@ -76,6 +76,7 @@ within=()
 [ "$long" = yes ] && within=(timeout 180)
 step 'model' "${within[@]}" "$testnet" model
 step 'simulated days' "$testnet" sim --seed 1 --nodes 6 --hours 1000
+step 'governing while it runs' "$testnet" govern
 if [ "$long" = yes ]; then
   step 'faults' "$testnet" faults --kills 200
   step 'latency' "$testnet" latency

@@ -58,6 +58,8 @@ pub struct Plan {
     pub forwarded: bool,
     /// Cards beside those of the story's people: `citizen-0`, `citizen-1`, …
     pub crowd: u8,
+    /// Cities that are not on the first trust list.
+    pub later: &'static [&'static str],
 }
 
 impl Plan {
@@ -68,6 +70,7 @@ impl Plan {
             lease_ms: LEASE_MS,
             forwarded: false,
             crowd: 0,
+            later: &[],
         }
     }
 
@@ -75,7 +78,7 @@ impl Plan {
     pub fn few(keys: &[&str], lease_ms: u64, crowd: u8) -> Self {
         let participants =
             CITIES.iter().chain(&PROVIDERS).filter(|p| keys.contains(&p.key)).collect();
-        Self { participants, lease_ms, forwarded: true, crowd }
+        Self { participants, lease_ms, forwarded: true, crowd, later: &[] }
     }
 }
 
@@ -112,6 +115,8 @@ pub struct Network {
     pub id: NetworkId,
     pub nodes: Vec<Founded>,
     pub cards: PathBuf,
+    /// Cities that are not on the list yet, with their CA.
+    pub later: Vec<(Municipality, Authority)>,
 }
 
 impl Network {
@@ -122,7 +127,7 @@ impl Network {
 
     /// How many municipalities the trust list names: as many channels every source has.
     pub fn cities(&self) -> usize {
-        self.nodes.iter().filter(|node| node.participant.is_city()).count()
+        self.nodes.iter().filter(|node| node.participant.is_city()).count() - self.later.len()
     }
 
     /// A synthetic My Number Card.
@@ -174,11 +179,23 @@ pub fn found(dir: &Path, mebuku: &Path, plan: &Plan) -> anyhow::Result<Network> 
         node.write_config(&ceremony.id, &dir, &others, plan.lease_ms)?;
     }
     let authorities = certify(&nodes, &requests, now)?;
-    let file = ceremony.trust_file(&nodes, authorities, function.public_key(), now)?;
+    let mut cities: Vec<_> = nodes
+        .iter()
+        .map(|node| node.participant)
+        .filter(|p| p.is_city())
+        .map(municipality)
+        .collect();
+    cities.sort_by(|a, b| a.organisation.cmp(&b.organisation));
+    let is_later = |(city, _): &(Municipality, Authority)| {
+        plan.later.iter().any(|key| roster::city_key(&city.organisation) == Some(*key))
+    };
+    // Both are sorted by organisation.
+    let (later, now_on): (Vec<_>, Vec<_>) = cities.into_iter().zip(authorities).partition(is_later);
+    let file = ceremony.trust_file(now_on, function.public_key(), now)?;
     for node in &mut nodes {
         std::fs::write(node.directory.join("trust.cbor"), cbor::to_vec(&file))?;
     }
-    Ok(Network { id: ceremony.id, nodes, cards })
+    Ok(Network { id: ceremony.id, nodes, cards, later })
 }
 
 /// The cities' people, with a key each for root, list and timestamp.
@@ -232,18 +249,11 @@ impl Governors {
 
     fn trust_file(
         &self,
-        nodes: &[Founded],
-        authorities: Vec<Authority>,
+        cities: Vec<(Municipality, Authority)>,
         number_key: [u8; 33],
         now: Timestamp,
     ) -> anyhow::Result<TrustFile> {
-        let municipality = |city: &Participant| Municipality {
-            organisation: city.organisation(),
-            name: city.name.to_owned(),
-        };
-        let cities = nodes.iter().map(|node| node.participant).filter(|p| p.is_city());
-        let mut municipalities: Vec<_> = cities.map(municipality).collect();
-        municipalities.sort_by(|a, b| a.organisation.cmp(&b.organisation));
+        let (municipalities, authorities) = cities.into_iter().unzip();
         let mut list = MultiSigned::new(TrustList {
             version: 1,
             issued: now,
@@ -292,6 +302,10 @@ fn timestamp_key(
 ) -> anyhow::Result<P256Signer> {
     let path = timestamp_key_path(dir, city);
     Ok(P256Signer::new(&KeyFile::open(&path, KeyKind::P256, passphrase)?)?)
+}
+
+fn municipality(city: &Participant) -> Municipality {
+    Municipality { organisation: city.organisation(), name: city.name.to_owned() }
 }
 
 fn role_keys(signers: &[P256Signer]) -> RoleKeys {

@@ -6,12 +6,14 @@
 //! - [`story`]: the demo
 //! - [`faults`]: nodes are killed, suspended and cut off under load, and everything is judged
 //! - [`latency`]: how soon a deny bites
+//! - [`govern`]: a city joins, another is removed, while exchanges run
 //! - [`web`]: a certificate authority for https
 //! - [`simulation`]: the promise, model checked and simulated, without processes
 
 pub mod citizen;
 pub mod faults;
 pub mod founding;
+pub mod govern;
 pub mod latency;
 pub mod processes;
 pub mod roster;

@@ -1,4 +1,4 @@
-//! `testnet demo`, `model`, `sim`, `faults` and `latency`: see the library.
+//! `testnet demo`, `model`, `sim`, `faults`, `govern` and `latency`: see the library.
 
 use std::path::PathBuf;
 
@@ -35,6 +35,8 @@ enum Command {
     /// Kill, suspend and cut off nodes under load, and judge from outside whether every deny held;
     /// fail on any violation
     Faults(testnet::faults::Options),
+    /// Add a city and remove another while exchanges run; fail if anybody who stays notices
+    Govern(testnet::govern::Options),
     /// Measure how soon a deny bites: connected, and with the source cut off
     Latency(testnet::latency::Options),
 }
@@ -46,6 +48,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Model { big } => testnet::simulation::model(big),
         Command::Sim(options) => testnet::simulation::days(&options),
         Command::Faults(options) => testnet::faults::run(&options).await,
+        Command::Govern(options) => testnet::govern::run(&options).await,
         Command::Latency(options) => testnet::latency::run(&options).await,
     }
 }

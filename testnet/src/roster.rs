@@ -71,6 +71,11 @@ pub fn everyone() -> impl Iterator<Item = &'static Participant> {
     CITIES.iter().chain(&PROVIDERS)
 }
 
+/// The key of the city with this corporate number.
+pub fn city_key(organisation: &OrganisationId) -> Option<&'static str> {
+    CITIES.iter().find(|city| city.organisation() == *organisation).map(|city| city.key)
+}
+
 /// The service of a provider by its directory's name.
 pub fn service(key: &str) -> ServiceName {
     let found = PROVIDERS.iter().find(|provider| provider.key == key);
