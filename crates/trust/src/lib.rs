@@ -3,6 +3,7 @@
 //!
 //! - [`oids`]: our policies and extended key usages
 //! - [`issue`]: building certificates of the network's profile
+//! - [`request`]: certification requests (PKCS#10)
 //! - [`chain`]: path validation (RFC 5280), giving a [`VerifiedChain`]
 //! - [`list`]: root chain, trust list and timestamp, giving a [`Trust`]
 //! - [`ceremony`]: how people change root and list: proposals, differences, signatures
@@ -17,6 +18,7 @@ pub mod list;
 pub mod member;
 pub mod oids;
 mod profile;
+pub mod request;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod timestamping;
@@ -29,3 +31,4 @@ pub use issue::{Ca, IssueError, LeafKind, Pointers, Validity, leaf, root_ca, sub
 pub use list::{Freshness, Trust, TrustError, Versions, network_id};
 pub use member::{Member, MemberError, verify_hello, verify_identity};
 pub use profile::{ProfileError, claimed_validity};
+pub use request::{Request, RequestError, request};

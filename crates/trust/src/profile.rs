@@ -130,13 +130,28 @@ fn single(name: &Name, oid: ObjectIdentifier) -> Option<&str> {
     }
 }
 
-fn organisation_of(name: &Name) -> Result<OrganisationId, ProfileError> {
+pub(crate) fn organisation_of(name: &Name) -> Result<OrganisationId, ProfileError> {
     single(name, oids::ORGANISATION_IDENTIFIER)
         .and_then(|text| text.strip_prefix("NTRJP-"))
         .and_then(|text| text.parse().ok())
         .ok_or(ProfileError(
             "the subject has no single organizationIdentifier NTRJP-<corporate number>",
         ))
+}
+
+pub(crate) fn name_of(name: &Name) -> Result<String, ProfileError> {
+    single(name, ORGANIZATION_NAME)
+        .map(str::to_owned)
+        .ok_or(ProfileError("the subject has no single organizationName"))
+}
+
+/// The service that a subjectAltName names.
+pub(crate) fn service_of(name: &GeneralName) -> Result<ServiceName, ProfileError> {
+    match name {
+        GeneralName::UniformResourceIdentifier(uri) => ServiceName::from_uri(uri.as_str())
+            .map_err(|_| ProfileError("a subjectAltName URI is no service")),
+        _ => refuse("a subjectAltName is no URI"),
+    }
 }
 
 /// A parsed certificate whose form has been checked; its signature has **not**.
@@ -349,19 +364,12 @@ impl Certificate {
     }
 
     fn organisation_name(&self) -> Result<String, ProfileError> {
-        single(self.subject(), ORGANIZATION_NAME)
-            .map(str::to_owned)
-            .ok_or(ProfileError("the subject has no single organizationName"))
+        name_of(self.subject())
     }
 
     fn services(&self) -> Result<Vec<ServiceName>, ProfileError> {
         let names = self.extension::<SubjectAltName>()?.map(|(_, names)| names.0);
-        let service = |name: &GeneralName| match name {
-            GeneralName::UniformResourceIdentifier(uri) => ServiceName::from_uri(uri.as_str())
-                .map_err(|_| ProfileError("a subjectAltName URI is no service")),
-            _ => refuse("a subjectAltName is no URI"),
-        };
-        names.unwrap_or_default().iter().map(service).collect()
+        names.unwrap_or_default().iter().map(service_of).collect()
     }
 
     /// Reads a CA certificate: an anchor (no policies, no extended key usage) or a sub-CA for one
