@@ -91,6 +91,8 @@ pub struct Config {
     #[serde(default)]
     pub jpki: Option<Jpki>,
     #[serde(default)]
+    pub ca: CaConfig,
+    #[serde(default)]
     pub home: HomeConfig,
     #[serde(default)]
     pub source: SourceConfig,
@@ -123,6 +125,23 @@ pub struct Jpki {
     /// An older CRL is as good as none: nobody is enrolled.
     #[serde(default = "default_crl_max_age_hours")]
     pub crl_max_age_hours: u32,
+}
+
+/// What only a CA needs: a municipality that certifies organisations.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CaConfig {
+    /// How many operators must approve what is issued, each with an API key of their own. One alone will
+    /// do in testnets only.
+    pub approvals: usize,
+    /// For how many days an organisation's certificate holds.
+    pub days: u64,
+}
+
+impl Default for CaConfig {
+    fn default() -> Self {
+        Self { approvals: 2, days: 730 }
+    }
 }
 
 /// What only a home needs.

@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod bundle;
+pub mod ca;
 mod catch_up;
 pub mod certificates;
 pub mod channel_store;

@@ -14,6 +14,7 @@ use wire::{
 
 use crate::{
     api::{bounds::Bounded, provider, public},
+    ca::{CertificationAuthority, SubCa},
     catch_up::catch_up,
     certificates::{self, CertificateError},
     clock::{Clock, SystemClock},
@@ -60,6 +61,8 @@ pub enum StartError {
     Number(String),
     #[error("the witnesses of this node's log (`[witnesses]` in the configuration): {0}")]
     Witnesses(String),
+    #[error("`[ca] approvals`: only in a testnet may one operator issue certificates alone")]
+    Approvals,
     #[error("the roots of J-LIS: {0}")]
     Jpki(String),
     #[error("cannot listen on {address}: {reason}")]
@@ -184,6 +187,10 @@ impl Node {
             own_log: Arc::clone(&own_log),
         });
 
+        let ca = match config.has_role(Role::Issuer) {
+            true => Some(ca_of(&config, &key_store, &context)?),
+            false => None,
+        };
         let home = config
             .has_role(Role::Home)
             .then(|| Home::new(Arc::clone(&context), config.lease_ms, desk));
@@ -235,6 +242,7 @@ impl Node {
             source: source.clone(),
             recipient,
             trust: keeper,
+            ca,
             api_keys: Arc::new(api_keys),
         });
         let (provider_address, listener) = provider_listener;
@@ -313,6 +321,24 @@ fn own_key(city: bool, key_store: &FileKeyStore, name: &KeyName) -> Result<bool,
         key_store.create(name)?;
     }
     Ok(city)
+}
+
+fn ca_of(
+    config: &Config,
+    key_store: &FileKeyStore,
+    context: &Arc<Context>,
+) -> Result<Arc<CertificationAuthority>, StartError> {
+    if config.ca.approvals < 2 && !context.trust().testnet() {
+        return Err(StartError::Approvals);
+    }
+    let sub_ca = |name| -> Result<SubCa, StartError> {
+        let chain = certificates::read(&config.data_dir, &name)?;
+        Ok(SubCa { certificate: chain[0].clone(), signer: key_store.p256(&name)? })
+    };
+    let (organisations, credentials) =
+        (sub_ca(KeyName::OrganisationCa)?, sub_ca(KeyName::CredentialCa)?);
+    let rules = (config.ca.approvals, config.ca.days);
+    Ok(CertificationAuthority::new(Arc::clone(context), organisations, credentials, rules))
 }
 
 fn own_log(

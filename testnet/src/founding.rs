@@ -89,6 +89,8 @@ pub struct Founded {
     pub public: u16,
     pub provider: u16,
     pub api_key: String,
+    /// Another operator's.
+    pub second_api_key: String,
     /// Where it listens to other nodes.
     pub libp2p: u16,
     /// Where other nodes are told to dial: the same, or a forwarder's port.
@@ -322,15 +324,26 @@ impl Founded {
     ) -> anyhow::Result<Self> {
         let directory = dir.join(participant.key);
         std::fs::create_dir_all(&directory)?;
-        let api_key = hex(&SystemEntropy.array::<16>());
+        let [api_key, second_api_key] = [(); 2].map(|()| hex(&SystemEntropy.array::<16>()));
         write_private(&directory.join("api-key"), &api_key)?;
+        write_private(&directory.join("api-key-2"), &second_api_key)?;
         let [libp2p, public, provider] = free_ports()?;
         let forwarder = forwarded.then(|| TcpListener::bind("127.0.0.1:0")).transpose()?;
         let announced = match &forwarder {
             Some(forwarder) => forwarder.local_addr()?.port(),
             None => libp2p,
         };
-        Ok(Self { participant, directory, public, provider, api_key, libp2p, announced, forwarder })
+        Ok(Self {
+            participant,
+            directory,
+            public,
+            provider,
+            api_key,
+            second_api_key,
+            libp2p,
+            announced,
+            forwarder,
+        })
     }
 
     fn write_config(
@@ -358,7 +371,7 @@ impl Founded {
              data_dir = \"data\"\npassphrase_file = \"../passphrase\"\ntrust_file = \"trust.cbor\"\n\n\
              listen = {listen:?}\nannounce = {announce:?}\n\
              bootstrap = {bootstrap:?}\npublic_listen = \"127.0.0.1:{}\"\npublic_url = \"{}\"\n\
-             provider_listen = \"127.0.0.1:{}\"\napi_key_hashes = [\"{}\"]\nlease_ms = {lease_ms}\n",
+             provider_listen = \"127.0.0.1:{}\"\napi_key_hashes = [\"{}\", \"{}\"]\nlease_ms = {lease_ms}\n",
             participant.organisation(),
             participant.name,
             serde_json::to_string(participant.roles())?,
@@ -366,6 +379,7 @@ impl Founded {
             self.public_url(),
             self.provider,
             wire::sha256(self.api_key.as_bytes()),
+            wire::sha256(self.second_api_key.as_bytes()),
         );
         if participant.is_city() {
             writeln!(text, "number_key = \"{}\"", dir.join("number.pem").display())?;

@@ -2,6 +2,7 @@
 //! own systems on the local network, with metrics, health and a home's officer's desk beside it.
 
 pub mod bounds;
+mod ca;
 mod desk;
 mod governance;
 pub mod problem;

@@ -22,9 +22,10 @@ use wire::{
 
 const DAY_MS: u64 = 24 * 3_600_000;
 
-use super::{Body, Problem, desk, governance};
+use super::{Body, Problem, ca, desk, governance};
 use crate::{
     bundle,
+    ca::CertificationAuthority,
     context::Context,
     home::Home,
     metrics,
@@ -49,6 +50,7 @@ pub struct Provider {
     pub source: Option<Arc<Source>>,
     pub recipient: Option<Arc<Recipient>>,
     pub trust: Arc<TrustKeeper>,
+    pub ca: Option<Arc<CertificationAuthority>>,
     /// SHA-256 of the API keys that are let in.
     pub api_keys: Arc<Vec<Hash>>,
 }
@@ -60,6 +62,7 @@ pub fn router(provider: Provider) -> Router {
         .route("/v1/consent-requests", post(consent_request))
         .route("/v1/records/{organisation}/{service}/{subject}/{item}", put(put_record))
         .merge(desk::routes())
+        .merge(ca::routes())
         .route_layer(middleware::from_fn_with_state(provider.clone(), require_serving));
     let guarded = Router::new()
         .merge(serving)
@@ -84,7 +87,7 @@ pub fn router(provider: Provider) -> Router {
 
 async fn require_api_key(
     State(provider): State<Provider>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let given = request
@@ -93,9 +96,19 @@ async fn require_api_key(
         .and_then(|value| value.to_str().ok())
         .and_then(|value| value.strip_prefix("Bearer "));
     // Hashes are compared, so that timing tells nothing of the keys themselves.
-    let known = given.is_some_and(|key| provider.api_keys.contains(&wire::sha256(key.as_bytes())));
-    if known { Ok(next.run(request).await) } else { Err(Problem::unauthorized()) }
+    let given = given.map(|key| wire::sha256(key.as_bytes()));
+    match given.filter(|hash| provider.api_keys.contains(hash)) {
+        Some(hash) => {
+            request.extensions_mut().insert(UsedKey(hash));
+            Ok(next.run(request).await)
+        }
+        None => Err(Problem::unauthorized()),
+    }
 }
+
+/// SHA-256 of the API key that a call came with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct UsedKey(pub Hash);
 
 /// A node that may have forgotten what it promised does nothing new.
 async fn require_serving(

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
+use trust::LeafKind;
 use wire::{Bytes, OrganisationId, ServiceName, membership::Role};
 
 use crate::{
@@ -31,6 +32,10 @@ pub struct RequestedKey {
     /// As the key store names it.
     pub name: String,
     pub public_key: Bytes,
+    /// What a CA issues a certificate for (PKCS#10, DER): the organisation's key, and the keys for
+    /// credentials.
+    #[serde(default)]
+    pub request: Option<Bytes>,
 }
 
 pub const REQUEST_FILE: &str = "certification-request.json";
@@ -41,7 +46,7 @@ pub fn run(path: &Path) -> anyhow::Result<()> {
     println!("keys are in {}", config.keys_dir().display());
     println!("peer id: {}", request.peer_id);
     println!(
-        "next: have the organisation's CA certify the keys of {}",
+        "next: hand {} to a member CA (`mebuku ca hand-in` there), then `mebuku join`",
         config.data_dir.join(REQUEST_FILE).display()
     );
     Ok(())
@@ -59,8 +64,14 @@ pub fn make_keys(config: &Config) -> anyhow::Result<CertificationRequest> {
             keys.create(&name)?;
         }
         if name.kind() == KeyKind::P256 {
-            let public_key = Bytes(keys.p256(&name)?.public_key().to_spki());
-            requested.push(RequestedKey { name: name.to_string(), public_key });
+            let signer = keys.p256(&name)?;
+            let kind = asked_for(config, &name)?;
+            let request = kind.map(|kind| trust::request(&kind, &*signer)).transpose()?;
+            requested.push(RequestedKey {
+                name: name.to_string(),
+                public_key: Bytes(signer.public_key().to_spki()),
+                request: request.map(Bytes),
+            });
         }
     }
     let request = CertificationRequest {
@@ -74,6 +85,23 @@ pub fn make_keys(config: &Config) -> anyhow::Result<CertificationRequest> {
     std::fs::write(&file, serde_json::to_vec_pretty(&request)?)
         .with_context(|| format!("{} cannot be written", file.display()))?;
     Ok(request)
+}
+
+/// What an organisation's CA is asked to certify; none for the keys of a municipality's own CAs.
+fn asked_for(config: &Config, name: &KeyName) -> anyhow::Result<Option<LeafKind>> {
+    let (organisation, shown) = (config.organisation.clone(), config.name.clone());
+    Ok(match name {
+        KeyName::Organisation => Some(LeafKind::Organisation {
+            organisation,
+            name: shown,
+            services: config.service_names(),
+        }),
+        KeyName::Credential(short) => {
+            let service = format!("{organisation}/{short}").parse()?;
+            Some(LeafKind::Credential { organisation, name: shown, service })
+        }
+        _ => None,
+    })
 }
 
 fn names(config: &Config) -> Vec<KeyName> {

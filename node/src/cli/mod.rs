@@ -1,8 +1,10 @@
 //! The command line, one module for each family of commands.
 
+pub mod ca;
 pub mod desk;
 pub mod doctor;
 pub mod init;
+pub mod join;
 pub mod request;
 pub mod trust;
 pub mod verify;
@@ -30,6 +32,8 @@ enum Command {
         #[arg(long)]
         config: PathBuf,
     },
+    /// Take what a new node needs: the trust file of its network, and the certificates that a CA issued
+    Join(join::JoinArgs),
     /// Run a node until it is told to stop
     Run {
         /// The node's configuration
@@ -48,6 +52,8 @@ enum Command {
     },
     /// Govern who is trusted: propose, read, sign, publish
     Trust(trust::TrustArgs),
+    /// Certify organisations: look at applications, approve them
+    Ca(ca::CaArgs),
     /// A citizen's wallet
     Wallet(wallet::WalletArgs),
     /// The officer's desk of a home: who acts for a citizen, lost phones, moves
@@ -58,6 +64,8 @@ impl Cli {
     pub async fn run(self) -> anyhow::Result<()> {
         match self.command {
             Command::Init { config } => init::run(&config),
+            Command::Join(args) => join::run(args).await,
+            Command::Ca(args) => ca::run(args).await,
             Command::Run { config } => run_node(&config).await,
             Command::Request(args) => request::run(args).await,
             Command::Verify(args) => verify::run(&args),

@@ -195,6 +195,12 @@ columns! {
     /// The trust file that the node goes by, once it has adopted another than it started with. Key: empty.
     /// Value: `wire::membership::TrustFile`.
     Trust = "trust",
+    /// CA: what was ever handed in, approved and issued. Key: id of the application. Value:
+    /// `crate::ca::Application`.
+    CaApplications = "ca-applications",
+    /// CA: service names that were ever given. Key: `text` organisation, `text` short name. Value:
+    /// `crate::ca::Given`.
+    ServiceNames = "service-names",
     /// What this node's timestamp key signed last, and the denials it knows of. Key: empty.
     /// Value: `trust::timestamping::Kept`.
     Timestamping = "timestamping",
@@ -221,7 +227,7 @@ mod tests {
         refusal-counts effects notices notice-batches consent-asks consent-answer-outbox consent-requests \
         consent-request-ids consent-request-outbox log-records log-nodes log-state \
         checkpoints citizens service-keys key-phones stale-phones number-phones proofing authorities challenges certificates certificate-standing \
-        witnessed forks trust timestamping directory";
+        witnessed forks trust ca-applications service-names timestamping directory";
 
     #[test]
     fn names_are_never_changed() {

@@ -13,6 +13,7 @@ mod forgeries;
 mod governing;
 mod http;
 mod https;
+mod joining;
 mod leases;
 mod lost;
 mod many;
