@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs the tests: scripts/test.sh [--long]
 #
-# Without an argument: every test of the workspace, the model, 1,000 simulated hours, and a network that is
-# governed while it runs. With --long also the long versions of the tests that have one (MEBUKU_LONG=1),
+# Without an argument: every test of the workspace, NIST's PKITS, the model, 1,000 simulated hours, and a
+# network that is governed while it runs. With --long also the long versions of the tests that have one (MEBUKU_LONG=1),
 # formatting, clippy, the mutants, faults and latency on real processes, and licences, bans and sources of
 # everything in the tree. All steps run even if one fails; the summary at the end names them.
 set -uo pipefail
@@ -65,6 +65,7 @@ if [ "$long" = yes ]; then
   step 'clippy' cargo clippy --workspace --all-targets -- -D warnings
 fi
 step 'tests' cargo test --workspace
+step 'PKITS' scripts/pkits.sh
 if [ "$long" = yes ]; then
   step 'mutants' cargo test -p simulator --features mutants --test mutants
 fi

@@ -111,14 +111,13 @@ fn read_kind(info: &CertReqInfo) -> Result<LeafKind, RequestError> {
             Err(_) => return form("its subjectAltName is malformed"),
         },
     };
-    let mut services = names.iter().map(profile::service_of).collect::<Result<Vec<_>, _>>();
-    let services: &mut Vec<ServiceName> =
-        services.as_mut().map_err(|error| RequestError::Form(error.clone()))?;
+    let services: Result<Vec<ServiceName>, _> = names.iter().map(profile::service_of).collect();
+    let mut services = services.map_err(RequestError::Form)?;
     let organisation = profile::organisation_of(&info.subject).map_err(RequestError::Form)?;
     let name = profile::name_of(&info.subject).map_err(RequestError::Form)?;
     match kind {
         Some(CertificateKind::Organisation) => {
-            Ok(LeafKind::Organisation { organisation, name, services: std::mem::take(services) })
+            Ok(LeafKind::Organisation { organisation, name, services })
         }
         Some(CertificateKind::Credential) => match services.pop() {
             Some(service) if services.is_empty() => {
