@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Runs the tests: scripts/test.sh [--long]
 #
-# Without an argument: every test of the workspace, NIST's PKITS, the model, 1,000 simulated hours, and a
-# network that is governed while it runs. With --long also the long versions of the tests that have one (MEBUKU_LONG=1),
-# formatting, clippy, the mutants, faults and latency on real processes, and licences, bans and sources of
-# everything in the tree. All steps run even if one fails; the summary at the end names them.
+# Without an argument: every test of the workspace, NIST's PKITS, a linter over certificates, the model, 1,000
+# simulated hours, and a network that is governed while it runs. With --long also the long versions of the
+# tests that have one (MEBUKU_LONG=1), formatting, clippy, the mutants, faults and latency on real processes,
+# and licences, bans and sources of everything in the tree. All steps run even if one fails; the summary at the
+# end names them.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
@@ -66,6 +67,7 @@ if [ "$long" = yes ]; then
 fi
 step 'tests' cargo test --workspace
 step 'PKITS' scripts/pkits.sh
+step 'certificates' scripts/pkilint.sh
 if [ "$long" = yes ]; then
   step 'mutants' cargo test -p simulator --features mutants --test mutants
 fi

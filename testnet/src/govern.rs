@@ -10,14 +10,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, ensure};
 use clap::Args;
 use node::provider_client::Question;
 use serde_json::Value;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 use wire::{cbor, membership::TrustFile};
 
 use crate::{

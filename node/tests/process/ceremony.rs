@@ -308,11 +308,11 @@ fn walk_throughs_of_the_ceremony() {
     let (proposals, said) = governors.propose("bank.toml", &[]);
     assert!(said.contains(&format!("{firm} is STRUCK OFF")), "{said}");
     assert_eq!(proposals.len(), 1, "{proposals:?}");
-    let mut copies = governors.sign(&proposals, &everybody[1]).expect("signed");
-    copies.extend(governors.sign(&proposals, &everybody[4]).expect("signed"));
+    let mut copies = governors.sign(&proposals, everybody[1]).expect("signed");
+    copies.extend(governors.sign(&proposals, everybody[4]).expect("signed"));
     let few = governors.publish(&copies, "decided.cbor").expect_err("two of three");
     assert!(few.contains("trust list: 2 of 3"), "{few}");
-    copies.extend(governors.sign(&proposals, &everybody[7]).expect("signed"));
+    copies.extend(governors.sign(&proposals, everybody[7]).expect("signed"));
     let said = governors.publish(&copies, "decided.cbor").expect("enough");
     assert!(said.contains("the nodes make its timestamp"), "{said}");
     let (root, decided) =
