@@ -103,7 +103,7 @@ fn three_operators_strike_a_member_off_at_once() {
         turn.rewind_afterwards();
         turn.start(&CITIES).await;
         turn.start(&[SOURCE, RECIPIENT]).await;
-        let mut taro = turn.citizen("taro", SOURCE, RECIPIENT).await;
+        let mut taro = turn.citizen("citizen-6", SOURCE, RECIPIENT).await;
         turn.permit(&mut taro, SOURCE, RECIPIENT).await;
         let asked = question(&taro, SOURCE, RECIPIENT);
         assert!(turn.released(&asked).await);

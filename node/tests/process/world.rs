@@ -59,8 +59,8 @@ impl Turn {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let network = NETWORK.get_or_init(|| {
             let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("process-tests");
-            // Beside the story's people, some who move: each has a register of their own.
-            let plan = founding::Plan { crowd: 6, ..founding::Plan::story() };
+            // Beside the story's people, some of whom no other test has heard: each has a register of their own.
+            let plan = founding::Plan { crowd: 7, ..founding::Plan::story() };
             founding::found(&dir, &mebuku(), &plan).expect("a network")
         });
         set_witnesses(network, false);

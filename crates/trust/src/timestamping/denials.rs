@@ -1,9 +1,9 @@
 //! Who is wanted struck off, and by how many of the timestamp keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wire::{
-    Bytes, EnvelopeError, MultiSigned,
+    Bytes, EnvelopeError, MultiSigned, PublicKey,
     membership::{Denial, Denied},
 };
 
@@ -26,7 +26,14 @@ pub enum DenialError {
 
 /// Signed denials beside the list in force.
 #[derive(Debug, Clone, Default)]
-pub struct Denials(BTreeMap<Denied, MultiSigned<Denial>>);
+pub struct Denials(BTreeMap<Denied, Known>);
+
+#[derive(Debug, Clone)]
+struct Known {
+    denial: MultiSigned<Denial>,
+    /// Whose signatures were found good: nothing is verified twice.
+    signers: BTreeSet<PublicKey>,
+}
 
 /// One that waits for more signatures, or has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,43 +47,44 @@ impl Denials {
     /// Takes one in; its signatures and those known become one. Gives whether there was anything new.
     pub fn add(&mut self, bytes: &[u8], trust: &Trust) -> Result<bool, DenialError> {
         let denial = MultiSigned::<Denial>::decode(bytes)?;
-        let (named, in_force) = (denial.unverified().list_version, trust.list().version);
+        let Denial { denied, list_version: named } = denial.unverified().clone();
+        let in_force = trust.list().version;
         if named != in_force {
             return Err(DenialError::Lapsed { named, in_force });
         }
-        let keys = &trust.root().timestamp.keys;
-        let signers = denial.signers(trust.network(), keys)?;
+        let signers = denial.signers(trust.network(), &trust.root().timestamp.keys)?;
         if signers.is_empty() || signers.len() != denial.signatures() {
             return Err(DenialError::Stranger);
         }
-        let denied = &denial.unverified().denied;
+        self.0.retain(|_, known| known.denial.unverified().list_version == in_force);
         for key in &signers {
-            let others =
-                self.of_this_list(trust).filter(|known| known.unverified().denied != *denied);
-            let signed = |other: &&MultiSigned<Denial>| {
-                other.signers(trust.network(), keys).is_ok_and(|signers| signers.contains(key))
-            };
-            if others.filter(signed).count() >= OF_ONE_KEY {
+            let others = self.0.iter().filter(|(other, _)| **other != denied);
+            if others.filter(|(_, known)| known.signers.contains(key)).count() >= OF_ONE_KEY {
                 return Err(DenialError::TooMany);
             }
         }
-        self.0.retain(|_, known| known.unverified().list_version == in_force);
-        match self.0.get_mut(denied) {
+        match self.0.get_mut(&denied) {
             Some(known) => {
-                let before = known.signatures();
-                known.join(&denial);
-                Ok(known.signatures() > before)
+                let before = known.signers.len();
+                known.denial.join(&denial);
+                known.signers.extend(signers);
+                Ok(known.signers.len() > before)
             }
             None => {
-                self.0.insert(denied.clone(), denial);
+                self.0.insert(denied, Known { denial, signers: signers.into_iter().collect() });
                 Ok(true)
             }
         }
     }
 
-    fn of_this_list<'a>(&'a self, trust: &Trust) -> impl Iterator<Item = &'a MultiSigned<Denial>> {
-        let version = trust.list().version;
-        self.0.values().filter(move |denial| denial.unverified().list_version == version)
+    /// Those beside the list in force, with how many of the keys in force want them.
+    fn counted<'a>(&'a self, trust: &'a Trust) -> impl Iterator<Item = (&'a Denied, usize)> + 'a {
+        let (version, keys) = (trust.list().version, &trust.root().timestamp.keys);
+        let current = move |known: &Known| known.denial.unverified().list_version == version;
+        // Keys may have left the role since they signed.
+        let count = |known: &Known| keys.iter().filter(|key| known.signers.contains(key)).count();
+        let all = self.0.iter().filter(move |(_, known)| current(known));
+        all.map(move |(denied, known)| (denied, count(known)))
     }
 
     /// Whom at least so many keys want struck off while this list is in force.
@@ -85,28 +93,22 @@ impl Denials {
         needed: usize,
         trust: &'a Trust,
     ) -> impl Iterator<Item = Denied> + 'a {
-        let enough = move |denial: &&MultiSigned<Denial>| signed(denial, trust) >= needed;
-        self.of_this_list(trust).filter(enough).map(|denial| denial.unverified().denied.clone())
+        let enough = self.counted(trust).filter(move |(_, signed)| *signed >= needed);
+        enough.map(|(denied, _)| denied.clone())
     }
 
     pub fn pending(&self, trust: &Trust) -> Vec<Pending> {
         let needed = denial_signers(&trust.root().timestamp);
-        let pending = |denial: &MultiSigned<Denial>| Pending {
-            denied: denial.unverified().denied.clone(),
-            signed: signed(denial, trust),
+        let pending = |(denied, signed): (&Denied, usize)| Pending {
+            denied: denied.clone(),
+            signed,
             needed,
         };
-        self.of_this_list(trust).map(pending).collect()
+        self.counted(trust).map(pending).collect()
     }
 
     /// As they travel.
     pub fn bytes(&self) -> Vec<Bytes> {
-        self.0.values().map(|denial| Bytes(denial.bytes())).collect()
+        self.0.values().map(|known| Bytes(known.denial.bytes())).collect()
     }
-}
-
-fn signed(denial: &MultiSigned<Denial>, trust: &Trust) -> usize {
-    // Keys may have left the role since they signed.
-    let keys = &trust.root().timestamp.keys;
-    denial.signers(trust.network(), keys).map_or(0, |signers| signers.len())
 }
