@@ -44,7 +44,7 @@ impl Inputs {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Expected {
     Valid,
     /// Refused, and for what, as certval names it: another reason is another result.
