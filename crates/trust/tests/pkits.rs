@@ -56,6 +56,22 @@ fn divergences_are_of_runs_in_the_table() {
     }
 }
 
+#[test]
+fn the_spec_says_what_diverges() {
+    let spec = include_str!("../../../specs/03-trust.md");
+    for Divergence { runs, why, .. } in DIVERGENCES {
+        let runs = format!("| {} |", runs.join(", "));
+        let row = spec.lines().find(|line| line.starts_with(&runs));
+        assert!(row.is_some_and(|row| row.ends_with(&format!("| {why} |"))), "{runs} {why}");
+    }
+    let diverging: usize = DIVERGENCES.iter().map(|divergence| divergence.runs.len()).sum();
+    let as_wanted = table::runs().len() - diverging;
+    let counts = format!("{as_wanted} runs come out as PKITS wants, {diverging} diverge:");
+    assert!(spec.contains(&counts), "{counts}");
+    let lacking = format!("{} more are refused as they should", REFUSED_FOR_LACK_OF_SUPPORT.len());
+    assert!(spec.contains(&lacking), "{lacking}");
+}
+
 fn divergence_of(run: &Run) -> Option<&'static Divergence> {
     DIVERGENCES.iter().find(|divergence| divergence.runs.contains(&run.number.as_str()))
 }

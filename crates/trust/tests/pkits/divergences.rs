@@ -44,7 +44,7 @@ pub(crate) const DIVERGENCES: &[Divergence] = &[
     Divergence {
         runs: &["4.14.24", "4.14.25", "4.14.28", "4.14.29", "4.14.30", "4.14.33"],
         got: UNDETERMINED,
-        why: "CRLs of another issuer than the certificate's (indirect CRLs) are not supported",
+        why: "CRLs of another issuer (indirect CRLs) are not supported",
     },
     Divergence {
         runs: &["4.15.5"],
