@@ -7,7 +7,7 @@
 # Nothing is downloaded but packages from the registries that apt and cargo are set up with.
 
 mebuku_setup() {
-  local rust_needed=1.95 package missing=() elevate=()
+  local rust_needed=1.95 package missing=()
 
   # The build directory is large and outlives a checkout: keep it outside.
   export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${MEBUKU_BUILD_DIR:-$HOME/.cache/mebuku/target}}"
@@ -21,21 +21,7 @@ mebuku_setup() {
     for package in build-essential clang libclang-dev pkg-config git curl; do
       mebuku_has "$package" || missing+=("$package")
     done
-    if [ "${#missing[@]}" -gt 0 ]; then
-      if [ "$(id -u)" -ne 0 ]; then
-        if ! command -v sudo >/dev/null 2>&1; then
-          echo "setup: missing: ${missing[*]}. Install them as root: apt-get install ${missing[*]}" >&2
-          return 1
-        fi
-        elevate=(sudo)
-      fi
-      echo "setup: installing ${missing[*]}"
-      # The lists may be missing (a fresh image) or old: refresh once before giving up.
-      if ! mebuku_apt "${elevate[@]}" -- "${missing[@]}"; then
-        "${elevate[@]}" apt-get update -q || return 1
-        mebuku_apt "${elevate[@]}" -- "${missing[@]}" || return 1
-      fi
-    fi
+    mebuku_install "${missing[@]}" || return 1
   else
     echo "setup: no dpkg here; a C++ compiler, clang, libclang, pkg-config and git must be installed" >&2
   fi
@@ -65,8 +51,29 @@ mebuku_has() {
     build-essential) command -v cc >/dev/null 2>&1 && command -v c++ >/dev/null 2>&1 && command -v make >/dev/null 2>&1 ;;
     clang | git | curl) command -v "$1" >/dev/null 2>&1 ;;
     pkg-config) command -v pkg-config >/dev/null 2>&1 ;;
+    python3) command -v python3 >/dev/null 2>&1 ;;
+    python3-pip) python3 -m pip --version >/dev/null 2>&1 ;;
     *) [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;
   esac
+}
+
+# mebuku_install package… — with apt, as root or through sudo; nothing to do without packages.
+mebuku_install() {
+  local elevate=()
+  [ "$#" -gt 0 ] || return 0
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null 2>&1; then
+      echo "setup: missing: $*. Install them as root: apt-get install $*" >&2
+      return 1
+    fi
+    elevate=(sudo)
+  fi
+  echo "setup: installing $*"
+  # The lists may be missing (a fresh image) or old: refresh once before giving up.
+  if ! mebuku_apt "${elevate[@]}" -- "$@"; then
+    "${elevate[@]}" apt-get update -q || return 1
+    mebuku_apt "${elevate[@]}" -- "$@" || return 1
+  fi
 }
 
 # mebuku_apt [sudo] -- package…

@@ -16,6 +16,7 @@ use crate::{
 };
 
 mod form;
+mod hostile;
 
 const SERIAL: [u8; 16] = [0xff; 16];
 

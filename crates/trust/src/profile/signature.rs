@@ -86,7 +86,15 @@ pub(crate) fn verify_signature(
     if encode_signature(&bytes).map_err(|_| BAD)? != der {
         return Err(ProfileError("the signature is not in its one canonical form (low s, DER)"));
     }
+    #[cfg(test)]
+    VERIFICATIONS.set(VERIFICATIONS.get() + 1);
     key.verify(message, &bytes).map_err(|_| BAD)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// How many signatures this thread had to verify: bounded work is counted in tests.
+    pub(crate) static VERIFICATIONS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
 /// The other signature that matches, which must not pass: for tests.

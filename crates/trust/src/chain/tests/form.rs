@@ -48,7 +48,7 @@ fn the_other_spelling_of_a_signature_is_refused() {
 }
 
 /// Verifies a chain of `kind` whose leaf was issued again with other extensions.
-fn with_extensions(
+pub(super) fn with_extensions(
     kind: CertificateKind,
     change: impl FnOnce(&mut Vec<Extension>),
 ) -> Result<VerifiedChain, ChainError> {
