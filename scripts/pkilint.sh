@@ -12,12 +12,7 @@ tool=${MEBUKU_TOOLS_DIR:-$HOME/.cache/mebuku/tools}/pkilint-$version
 if [ ! -x "$tool/bin/lint_pkix_cert" ]; then
   rm -rf "$tool"
   if ! python3 -m venv "$tool" >/dev/null 2>&1; then
-    elevate=()
-    [ "$(id -u)" -eq 0 ] || elevate=(sudo)
-    mebuku_apt "${elevate[@]}" -- python3 python3-venv || {
-      "${elevate[@]}" apt-get update -q
-      mebuku_apt "${elevate[@]}" -- python3 python3-venv
-    }
+    mebuku_install python3 python3-venv
     rm -rf "$tool"
     python3 -m venv "$tool"
   fi

@@ -266,9 +266,14 @@ fn names_say_something() {
 
 #[test]
 fn scripts_can_be_run() {
-    for script in
-        ["scripts/setup.sh", "scripts/test.sh", "scripts/demo.sh", "scripts/pkits.sh", ".ci/run"]
-    {
+    for script in [
+        "scripts/setup.sh",
+        "scripts/test.sh",
+        "scripts/demo.sh",
+        "scripts/pkits.sh",
+        "scripts/pkilint.sh",
+        ".ci/run",
+    ] {
         let path = repository().join(script);
         let checked = Command::new("bash").arg("-n").arg(&path).output().unwrap();
         assert!(checked.status.success(), "{script}: {}", String::from_utf8_lossy(&checked.stderr));

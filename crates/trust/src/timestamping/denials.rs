@@ -99,11 +99,8 @@ impl Denials {
 
     pub fn pending(&self, trust: &Trust) -> Vec<Pending> {
         let needed = denial_signers(&trust.root().timestamp);
-        let pending = |(denied, signed): (&Denied, usize)| Pending {
-            denied: denied.clone(),
-            signed,
-            needed,
-        };
+        let pending =
+            |(denied, signed): (&Denied, usize)| Pending { denied: denied.clone(), signed, needed };
         self.counted(trust).map(pending).collect()
     }
 
