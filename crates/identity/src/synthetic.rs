@@ -326,16 +326,16 @@ impl SyntheticJlis {
         this_update: Timestamp,
         next_update: Timestamp,
     ) -> Result<Vec<u8>, SyntheticError> {
-        self.crl_with(revoked, this_update, Some(next_update), &[])
+        self.crl_with(revoked, this_update, Some(next_update), (&[], &[]))
     }
 
-    /// A list with further extensions, and maybe no nextUpdate.
+    /// A list with further extensions, of its own and of each entry, and maybe no nextUpdate.
     pub(crate) fn crl_with(
         &self,
         revoked: &[(Vec<u8>, Reason)],
         this_update: Timestamp,
         next_update: Option<Timestamp>,
-        more: &[(ObjectIdentifier, bool, Vec<u8>)],
+        (more, of_entries): (&[MoreOf], &[MoreOf]),
     ) -> Result<Vec<u8>, SyntheticError> {
         let this_update = time(this_update).ok_or(SyntheticError::Time)?;
         let next_update = match next_update {
@@ -345,8 +345,10 @@ impl SyntheticJlis {
         let entries: Vec<u8> = (revoked.iter())
             .flat_map(|(serial, reason)| {
                 let code = tlv(ENUMERATED, &[&[reason.code()]]);
-                let reason = tlv(SEQUENCE, &[&extension(oid::CRL_REASON, false, &code)]);
-                tlv(SEQUENCE, &[&integer(serial), &this_update, &reason])
+                let mut extensions = extension(oid::CRL_REASON, false, &code);
+                extensions.extend(of_entries.iter().flat_map(|(id, c, v)| extension(*id, *c, v)));
+                let extensions = tlv(SEQUENCE, &[&extensions]);
+                tlv(SEQUENCE, &[&integer(serial), &this_update, &extensions])
             })
             .collect();
         // An empty list is left out altogether (RFC 5280 section 5.1.2.6).
@@ -386,6 +388,9 @@ impl SyntheticJlis {
         Ok(Self { key, root: file.certificate.0, serial: file.serial.0, key_id })
     }
 }
+
+/// One more extension: whether it is critical, and its value.
+pub(crate) type MoreOf = (ObjectIdentifier, bool, Vec<u8>);
 
 /// The issuing distribution point of one municipality's part, as a critical extension.
 #[cfg(test)]

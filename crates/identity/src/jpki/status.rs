@@ -137,9 +137,17 @@ pub fn check_status(
     check_freshness(&list, at, max_age_ms)?;
     check_coverage(list.crl_extensions.as_ref(), card)?;
     let revoked = list.revoked_certificates.unwrap_or_default();
-    match revoked.iter().find(|entry| x509::serial(&entry.serial_number) == card.serial()) {
+    if let Some(entry) =
+        revoked.iter().find(|entry| x509::serial(&entry.serial_number) == card.serial())
+    {
+        return Err(StatusError::Revoked(reason(entry.crl_entry_extensions.as_ref())));
+    }
+    // Somebody else's entry may change what the list is about, as certificateIssuer does: with one that is not
+    // understood the list says nothing of anybody (RFC 5280 section 5.3).
+    let of_entries = revoked.iter().filter_map(|entry| entry.crl_entry_extensions.as_ref());
+    match of_entries.flatten().find(|e| e.critical && e.extn_id != oid::CRL_REASON) {
+        Some(unknown) => Err(CouldNotCheck::UnknownCritical(unknown.extn_id).into()),
         None => Ok(()),
-        Some(entry) => Err(StatusError::Revoked(reason(entry.crl_entry_extensions.as_ref()))),
     }
 }
 

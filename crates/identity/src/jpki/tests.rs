@@ -431,7 +431,7 @@ fn a_stale_list_is_no_answer() {
     assert_eq!(no_verdict(at(NOW.plus_ms(DAY), 3 * DAY)), CouldNotCheck::Stale);
     assert_eq!(at(back(DAY + 300_000), DAY), Ok(()));
     assert_eq!(no_verdict(at(back(DAY + 300_001), DAY)), CouldNotCheck::FromTheFuture);
-    let open_ended = desk.jlis.crl_with(&[], back(DAY), None, &[]).unwrap();
+    let open_ended = desk.jlis.crl_with(&[], back(DAY), None, (&[], &[])).unwrap();
     let status = check_status(&open_ended, &card, NOW, 2 * DAY);
     assert_eq!(no_verdict(status), CouldNotCheck::NoNextUpdate);
 }
@@ -462,8 +462,9 @@ fn a_list_of_another_generation_or_altered_is_no_answer() {
 fn a_part_of_the_list_speaks_for_its_municipality_only() {
     let desk = Desk::new();
     let card = desk.checked();
-    let list =
-        |more: &[_]| desk.jlis.crl_with(&[], back(DAY), Some(NOW.plus_ms(DAY)), more).unwrap();
+    let list = |more: &[_]| {
+        desk.jlis.crl_with(&[], back(DAY), Some(NOW.plus_ms(DAY)), (more, &[])).unwrap()
+    };
     let status = |more: &[_]| check_status(&list(more), &card, NOW, 2 * DAY);
     assert_eq!(status(&[part(("Gunma-ken", "Maebashi-shi"))]), Ok(()));
     let elsewhere = status(&[part(("Tokyo-to", "Kiyose-shi"))]);
@@ -480,6 +481,21 @@ fn a_part_of_the_list_speaks_for_its_municipality_only() {
     let delta = ObjectIdentifier::new_unwrap("2.5.29.27");
     let status = status(&[(delta, true, vec![2, 1, 1])]);
     assert_eq!(no_verdict(status), CouldNotCheck::UnknownCritical(delta));
+
+    // In the entry of another certificate: the list is of no use. In the card's own: it is revoked.
+    let status = |serial: &[u8], more| {
+        let revoked = [(serial.to_vec(), Reason::Superseded)];
+        let until = Some(NOW.plus_ms(DAY));
+        let list = desk.jlis.crl_with(&revoked, back(DAY), until, (&[], &[more])).unwrap();
+        check_status(&list, &card, NOW, 2 * DAY)
+    };
+    let issuer = ObjectIdentifier::new_unwrap("2.5.29.29");
+    let foreign = [0x55; 4];
+    let critical = status(&foreign, (issuer, true, vec![0x30, 0]));
+    assert_eq!(no_verdict(critical), CouldNotCheck::UnknownCritical(issuer));
+    assert_eq!(status(&foreign, (issuer, false, vec![0x30, 0])), Ok(()));
+    let own = status(card.serial(), (issuer, true, vec![0x30, 0]));
+    assert_eq!(own, Err(StatusError::Revoked(Reason::Superseded)));
 }
 
 #[test]
