@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use wire::Bytes;
+use wire::{Bytes, PublicKey};
 use x509_cert::{
     Certificate,
     der::{Encode, EncodePem, pem::LineEnding},
@@ -39,6 +39,12 @@ pub fn read(data_dir: &Path, key: &KeyName) -> Result<Vec<Bytes>, CertificateErr
         return Err(format());
     }
     chain.iter().map(|certificate| certificate.to_der().map(Bytes).map_err(|_| format())).collect()
+}
+
+/// Whether a chain's leaf is for this key.
+pub fn is_for(chain: &[Bytes], key: &PublicKey) -> bool {
+    let spki = key.to_spki();
+    chain.first().is_some_and(|leaf| leaf.windows(spki.len()).any(|part| part == spki))
 }
 
 /// Writes the chain of a key, replacing an older one whole.

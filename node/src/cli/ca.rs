@@ -6,16 +6,12 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use wire::Hash;
 
-use crate::provider_client::{Answer, ProviderClient};
+use super::{NodeArgs, answered, show_answer};
 
 #[derive(Debug, Args)]
 pub struct CaArgs {
-    /// The provider API of the CA's node
-    #[arg(long, default_value = "http://127.0.0.1:8081")]
-    node: String,
-    /// File with the API key: each operator has their own
-    #[arg(long)]
-    api_key_file: PathBuf,
+    #[command(flatten)]
+    node: NodeArgs,
     #[command(subcommand)]
     command: CaCommand,
 }
@@ -47,27 +43,24 @@ enum CaCommand {
 }
 
 pub async fn run(args: CaArgs) -> anyhow::Result<()> {
-    let path = &args.api_key_file;
-    let key = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
-    let client = ProviderClient::new(args.node.trim_end_matches('/'), key.trim());
+    let client = args.node.client()?;
     let of = |id: &Hash| format!("/v1/ca/applications/{id}");
     match args.command {
         CaCommand::HandIn { request } => {
             let text = std::fs::read(&request).with_context(|| format!("{}", request.display()))?;
             let asked =
                 serde_json::from_slice(&text).with_context(|| format!("{}", request.display()))?;
-            print_answer(&client.post("/v1/ca/applications", &asked).await?)
+            show_answer(&client.post("/v1/ca/applications", &asked).await?)
         }
-        CaCommand::List => print_answer(&client.get("/v1/ca/applications").await?),
-        CaCommand::Show { id } => print_answer(&client.get(&of(&id)).await?),
+        CaCommand::List => show_answer(&client.get("/v1/ca/applications").await?),
+        CaCommand::Show { id } => show_answer(&client.get(&of(&id)).await?),
         CaCommand::Approve { id, operator } => {
             let body = serde_json::json!({ "operator": operator });
-            print_answer(&client.post(&format!("{}/approve", of(&id)), &body).await?)
+            show_answer(&client.post(&format!("{}/approve", of(&id)), &body).await?)
         }
         CaCommand::Fetch { id, out } => {
             let answer = client.get(&of(&id)).await?;
-            checked(&answer)?;
-            if answer.json()?["issued"] != true {
+            if answered(&answer)?["issued"] != true {
                 bail!("the application is not approved by enough operators yet");
             }
             std::fs::write(&out, &answer.body).with_context(|| format!("{}", out.display()))?;
@@ -75,17 +68,4 @@ pub async fn run(args: CaArgs) -> anyhow::Result<()> {
             Ok(())
         }
     }
-}
-
-fn print_answer(answer: &Answer) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(&answer.json()?)?);
-    checked(answer)
-}
-
-fn checked(answer: &Answer) -> anyhow::Result<()> {
-    if !answer.status.is_success() {
-        let json = answer.json()?;
-        bail!("{}", json["detail"].as_str().unwrap_or("the node did not say why"));
-    }
-    Ok(())
 }

@@ -10,16 +10,13 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use wire::{Bytes, DecisionId, KeyHash, OrganisationId, ServiceId, ServiceName};
 
+use super::{NodeArgs, answered};
 use crate::provider_client::ProviderClient;
 
 #[derive(Debug, Args)]
 pub struct DeskArgs {
-    /// The provider API of the home's node
-    #[arg(long, default_value = "http://127.0.0.1:8081")]
-    node: String,
-    /// File with the API key
-    #[arg(long)]
-    api_key_file: PathBuf,
+    #[command(flatten)]
+    node: NodeArgs,
     /// Who does this: stands in the evidence log
     #[arg(long)]
     operator: String,
@@ -138,9 +135,7 @@ fn word(value: &impl ValueEnum) -> String {
 }
 
 pub async fn run(args: DeskArgs) -> anyhow::Result<()> {
-    let key = std::fs::read_to_string(&args.api_key_file)
-        .with_context(|| format!("{}", args.api_key_file.display()))?;
-    let client = ProviderClient::new(args.node.trim_end_matches('/'), key.trim());
+    let client = args.node.client()?;
     let mut body = json!({ "operator": args.operator });
     let of_pair = |body: &mut Value, PairArgs { source, subject }: &PairArgs| {
         body["source"] = json!(source);
@@ -219,13 +214,7 @@ pub async fn run(args: DeskArgs) -> anyhow::Result<()> {
 }
 
 async fn call(client: &ProviderClient, what: &str, body: &Value) -> anyhow::Result<Value> {
-    let answer = client.post(&format!("/v1/desk/{what}"), body).await?;
-    let json = answer.json()?;
-    if !answer.status.is_success() {
-        let detail = json["detail"].as_str().unwrap_or("the node did not say why");
-        bail!("{}: {detail}", json["title"].as_str().unwrap_or("refused"));
-    }
-    Ok(json)
+    answered(&client.post(&format!("/v1/desk/{what}"), body).await?)
 }
 
 fn show(answer: &Value) -> anyhow::Result<()> {

@@ -74,9 +74,7 @@ fn check_keys(config: &Config, findings: &mut Findings) {
         let finding = keys.p256(&name).map_err(|error| error.to_string()).and_then(|signer| {
             let chain =
                 certificates::read(&config.data_dir, &name).map_err(|error| error.to_string())?;
-            let spki = signer.public_key().to_spki();
-            let is_ours = chain[0].windows(spki.len()).any(|window| window == spki);
-            if is_ours {
+            if certificates::is_for(&chain, &signer.public_key()) {
                 Ok("opens, and its certificate is for it".to_owned())
             } else {
                 Err("its certificate is for another key".to_owned())

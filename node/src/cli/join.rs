@@ -63,11 +63,7 @@ pub async fn run(args: JoinArgs) -> anyhow::Result<()> {
             _ => CertificateKind::Credential,
         };
         let key = keys.p256(&name)?.public_key();
-        let for_key = |chain: &&Vec<Bytes>| {
-            let spki = key.to_spki();
-            chain.first().is_some_and(|leaf| leaf.windows(spki.len()).any(|part| part == spki))
-        };
-        let chain = match issued.iter().find(for_key) {
+        let chain = match issued.iter().find(|chain| certificates::is_for(chain, &key)) {
             Some(chain) => chain.clone(),
             None => certificates::read(&config.data_dir, &name)?,
         };

@@ -12,9 +12,15 @@ pub mod wallet;
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use anyhow::{Context, bail};
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
 
-use crate::{config::Config, run::Node};
+use crate::{
+    config::Config,
+    provider_client::{Answer, ProviderClient},
+    run::Node,
+};
 
 /// A node of the Mebuku network, and the tools around it.
 #[derive(Debug, Parser)]
@@ -58,6 +64,41 @@ enum Command {
     Wallet(wallet::WalletArgs),
     /// The officer's desk of a home: who acts for a citizen, lost phones, moves
     Desk(desk::DeskArgs),
+}
+
+/// Where a node's provider API is, and with which key it lets one in.
+#[derive(Debug, Args)]
+pub struct NodeArgs {
+    /// The provider API of the organisation's node
+    #[arg(long, default_value = "http://127.0.0.1:8081")]
+    node: String,
+    /// File with the API key: each operator has their own
+    #[arg(long)]
+    api_key_file: PathBuf,
+}
+
+impl NodeArgs {
+    pub fn client(&self) -> anyhow::Result<ProviderClient> {
+        let path = &self.api_key_file;
+        let key = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+        Ok(ProviderClient::new(self.node.trim_end_matches('/'), key.trim()))
+    }
+}
+
+/// What a node answered; an error that says why, if it refused.
+pub fn answered(answer: &Answer) -> anyhow::Result<Value> {
+    let json = answer.json()?;
+    if !answer.status.is_success() {
+        let detail = json["detail"].as_str().unwrap_or("the node did not say why");
+        bail!("{}: {detail}", json["title"].as_str().unwrap_or("refused"));
+    }
+    Ok(json)
+}
+
+/// Shows what a node answered, a refusal too.
+pub fn show_answer(answer: &Answer) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string_pretty(&answer.json()?)?);
+    answered(answer).map(drop)
 }
 
 impl Cli {

@@ -18,10 +18,10 @@ use wire::{Hash, NetworkId, OrganisationId, Signer, Timestamp, cbor, membership:
 
 use self::plan::Plan;
 pub use self::plan::key_text;
+use super::{NodeArgs, show_answer};
 use crate::{
     clock::{Clock, SystemClock},
     keys::{KeyFile, KeyKind, P256Signer, Passphrase},
-    provider_client::{Answer, ProviderClient},
     run::read_trust,
 };
 
@@ -141,24 +141,6 @@ enum TrustCommand {
 }
 
 #[derive(Debug, Args)]
-struct NodeArgs {
-    /// The provider API of this organisation's node
-    #[arg(long, default_value = "http://127.0.0.1:8081")]
-    node: String,
-    /// File with the API key
-    #[arg(long)]
-    api_key_file: PathBuf,
-}
-
-impl NodeArgs {
-    fn client(&self) -> anyhow::Result<ProviderClient> {
-        let path = &self.api_key_file;
-        let key = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
-        Ok(ProviderClient::new(self.node.trim_end_matches('/'), key.trim()))
-    }
-}
-
-#[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct DeniedArgs {
     /// By its corporate number
@@ -259,13 +241,13 @@ pub async fn run(args: TrustArgs) -> anyhow::Result<()> {
                 (None, Some(certificate)) => Denied::Certificate(certificate),
                 (None, None) => bail!("name an organisation or a certificate"),
             };
-            print_answer(&node.client()?.deny(&operator, &denied).await?)
+            show_answer(&node.client()?.deny(&operator, &denied).await?)
         }
-        TrustCommand::Status { node } => print_answer(&node.client()?.get("/v1/trust").await?),
+        TrustCommand::Status { node } => show_answer(&node.client()?.get("/v1/trust").await?),
         TrustCommand::HandIn { node, file } => {
             let bytes = cbor::to_vec(&read_trust(&file)?);
             let answer = node.client()?.hand_in_trust(bytes).await?;
-            print_answer(&answer).with_context(|| format!("{}", file.display()))
+            show_answer(&answer).with_context(|| format!("{}", file.display()))
         }
         TrustCommand::Verify { root, file } => {
             let trust = Trust::open(&read_trust(&file)?, &root, now)
@@ -275,15 +257,6 @@ pub async fn run(args: TrustArgs) -> anyhow::Result<()> {
             Ok(())
         }
     }
-}
-
-fn print_answer(answer: &Answer) -> anyhow::Result<()> {
-    let json = answer.json()?;
-    println!("{}", serde_json::to_string_pretty(&json)?);
-    if !answer.status.is_success() {
-        bail!("{}", json["detail"].as_str().unwrap_or("the node did not say why"));
-    }
-    Ok(())
 }
 
 /// A file in force is the base of what comes next even where it has run out: that is what is to be mended.

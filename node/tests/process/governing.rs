@@ -8,19 +8,13 @@ use testnet::{
     citizen::{nonce, now},
     processes::client,
 };
-use wire::{cbor, membership::TrustFile};
+use wire::membership::TrustFile;
 
 use crate::world::{Turn, question, run, until};
 
 const SOURCE: &str = "lunch";
 const RECIPIENT: &str = "hospital-a";
 const GONE: &str = "ebetsu";
-
-/// Hands a trust file in; gives the status and what was said.
-async fn hand_in(turn: &Turn, key: &str, file: &TrustFile) -> (u16, serde_json::Value) {
-    let answer = client(turn.node(key)).hand_in_trust(cbor::to_vec(file)).await.expect("an answer");
-    (answer.status.as_u16(), answer.json().expect("json"))
-}
 
 async fn list_version(turn: &Turn, key: &str) -> Option<u64> {
     let health = client(turn.node(key)).get("/health").await.ok()?;
@@ -57,7 +51,7 @@ fn a_city_is_removed_while_exchanges_run() {
 
         // It is handed to one node, which no operator of the source's has to know of.
         let began = now();
-        let (status, said) = hand_in(&turn, "maebashi", &removal).await;
+        let (status, said) = turn.hand_in("maebashi", &removal).await;
         assert_eq!(
             (status, said["news"].as_bool(), said["list"].as_u64()),
             (200, Some(true), Some(2)),
@@ -88,14 +82,14 @@ fn a_city_is_removed_while_exchanges_run() {
         .await;
 
         // Again is no news; back is refused, and nothing of it is kept.
-        let (status, said) = hand_in(&turn, SOURCE, &removal).await;
+        let (status, said) = turn.hand_in(SOURCE, &removal).await;
         assert_eq!((status, said["news"].as_bool()), (200, Some(false)), "{said}");
-        let (status, said) = hand_in(&turn, SOURCE, &before).await;
+        let (status, said) = turn.hand_in(SOURCE, &before).await;
         assert_eq!(status, 409, "{said}");
         assert!(said["detail"].as_str().expect("why").contains("go back"), "{said}");
         let mut forged = removal.clone();
         *forged.trust_list.0.last_mut().expect("a signature") ^= 1;
-        assert_eq!(hand_in(&turn, SOURCE, &forged).await.0, 409);
+        assert_eq!(turn.hand_in(SOURCE, &forged).await.0, 409);
         let garbage = client(turn.node(SOURCE)).hand_in_trust(vec![0xff]).await.expect("an answer");
         assert_eq!(garbage.status.as_u16(), 400);
 
@@ -118,7 +112,7 @@ fn a_node_that_was_away_catches_up() {
     run(async |mut turn| {
         turn.rewind_afterwards();
         turn.start(&["maebashi"]).await;
-        assert_eq!(hand_in(&turn, "maebashi", &without(&turn, GONE)).await.0, 200);
+        assert_eq!(turn.hand_in("maebashi", &without(&turn, GONE)).await.0, 200);
         turn.processes.start(turn.node(SOURCE)).expect("a process");
         until("the source to catch up", async || list_version(&turn, SOURCE).await == Some(2))
             .await;

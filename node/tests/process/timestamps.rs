@@ -9,21 +9,13 @@ use testnet::{
     processes::client,
 };
 use trust::ceremony::Wanted;
-use wire::{
-    cbor,
-    membership::{Denied, TrustFile},
-};
+use wire::{cbor, membership::Denied};
 
 use crate::world::{Turn, question, run, until};
 
 const CITIES: [&str; 3] = ["maebashi", "ebetsu", "omura"];
 const SOURCE: &str = "lunch";
 const RECIPIENT: &str = "hospital-a";
-
-async fn hand_in(turn: &Turn, key: &str, file: &TrustFile) -> (u16, serde_json::Value) {
-    let answer = client(turn.node(key)).hand_in_trust(cbor::to_vec(file)).await.expect("an answer");
-    (answer.status.as_u16(), answer.json().expect("json"))
-}
 
 /// Something that people may decide.
 fn rename(wanted: &mut Wanted) {
@@ -52,7 +44,7 @@ fn nodes_renew_the_timestamp_before_it_runs_out() {
             timestamp.issued = began;
             timestamp.soft_expiry = began.plus_ms(4_000);
         });
-        assert_eq!(hand_in(&turn, "maebashi", &short.expect("a file")).await.0, 200);
+        assert_eq!(turn.hand_in("maebashi", &short.expect("a file")).await.0, 200);
         until("a third renewal, at the source too", async || {
             in_force(&turn, SOURCE).await["timestamp"].as_u64() >= Some(5)
         })
@@ -77,23 +69,23 @@ fn what_people_decided_gets_its_timestamp_from_the_nodes() {
         };
         let decided = strikes(&firm);
         // A source has no say, and one city alone is too few.
-        let (status, said) = hand_in(&turn, SOURCE, &decided).await;
+        let (status, said) = turn.hand_in(SOURCE, &decided).await;
         assert_eq!((status, said["type"].as_str()), (503, Some("urn:mebuku:problem:no-timestamp")));
         assert!(said["detail"].as_str().expect("why").contains("none of the timestamp keys"));
-        let (status, said) = hand_in(&turn, "maebashi", &decided).await;
+        let (status, said) = turn.hand_in("maebashi", &decided).await;
         assert_eq!(status, 503, "{said}");
         assert!(said["detail"].as_str().expect("why").contains("1 of 3"), "{said}");
         assert_eq!(in_force(&turn, "maebashi").await["list"], 1, "and nobody goes by it");
 
         turn.start(&CITIES[1..]).await;
-        until("enough cities", async || hand_in(&turn, "maebashi", &decided).await.0 == 200).await;
+        until("enough cities", async || turn.hand_in("maebashi", &decided).await.0 == 200).await;
         until("everybody to go by it", async || in_force(&turn, SOURCE).await["list"] == 2).await;
         let after = in_force(&turn, SOURCE).await;
         assert_eq!(after["denied"][0]["organisation"], firm.as_str(), "{after}");
         // What too few people signed gets none.
         let mut forged = turn.network.decide(rename).expect("a file");
         *forged.trust_list.0.last_mut().expect("a signature") ^= 1;
-        assert_eq!(hand_in(&turn, "maebashi", &forged).await.0, 409);
+        assert_eq!(turn.hand_in("maebashi", &forged).await.0, 409);
     });
 }
 
@@ -136,13 +128,13 @@ fn three_operators_strike_a_member_off_at_once() {
 
         // The next list says nothing of it: it lapses. That is what the difference told the signers.
         let lapse = turn.network.decide(rename).expect("a list that does not confirm it");
-        assert_eq!(hand_in(&turn, CITIES[0], &lapse).await.0, 200);
+        assert_eq!(turn.hand_in(CITIES[0], &lapse).await.0, 200);
         until("it to be a member again", async || {
             turn.ask(&Question { id: nonce(), ..asked.clone() }).await.status == 200
         })
         .await;
         let before = turn.network.deny_certificates(&[]).expect("the list before");
-        assert_eq!(hand_in(&turn, CITIES[0], &before).await.0, 409, "and nothing goes back");
+        assert_eq!(turn.hand_in(CITIES[0], &before).await.0, 409, "and nothing goes back");
     });
 }
 
@@ -169,7 +161,7 @@ fn a_node_from_an_old_disk_catches_up_alone() {
         // The city has nothing newer at first: an honest answer, and no way in.
         tokio::time::sleep(Duration::from_millis(1500)).await;
         assert!(client(turn.node(SOURCE)).get("/health").await.is_err(), "nothing to go by");
-        assert_eq!(hand_in(&turn, "maebashi", &fresh.expect("a file")).await.0, 200);
+        assert_eq!(turn.hand_in("maebashi", &fresh.expect("a file")).await.0, 200);
         turn.ready(SOURCE).await;
         assert_eq!(in_force(&turn, SOURCE).await["timestamp"], 3);
         // Kept: it starts again without asking anybody.

@@ -17,7 +17,7 @@ use testnet::{
     processes::{Processes, client},
     roster,
 };
-use wire::{ServiceName, Timestamp};
+use wire::{ServiceName, Timestamp, cbor, membership::TrustFile};
 
 pub const PATIENCE_MS: u64 = 30_000;
 const POLL: Duration = Duration::from_millis(20);
@@ -179,6 +179,13 @@ impl Turn {
         })
         .await;
         client.get(&path).await.expect("an answer").body.to_vec()
+    }
+
+    /// Hands a trust file in; gives the status and what was said.
+    pub async fn hand_in(&self, key: &str, file: &TrustFile) -> (u16, serde_json::Value) {
+        let handed_in = self.provider(key).hand_in_trust(cbor::to_vec(file)).await;
+        let answer = handed_in.expect("an answer");
+        (answer.status.as_u16(), answer.json().expect("json"))
     }
 
     /// Asks anew; whether a presentation came, which must be so or a refusal.
