@@ -1,11 +1,10 @@
 //! A municipality's CA for organisations: requests are handed in, looked at by people, approved by as many
 //! operators as the configuration says, and only then issued. Everything that was ever issued, and every
-//! service name that was ever given, stays known. Each step is an `operator-action` in the evidence log, in
-//! the same write as what it did.
+//! service name that was ever given, stays known. Each approval and each certificate is an `operator-action`
+//! in the evidence log, in the same write as what it did.
 
 use std::sync::Arc;
 
-use evidence::record::OperatorAction;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 use trust::{Ca, IssueError, LeafKind, Pointers, Request, RequestError, Validity, leaf};
@@ -13,7 +12,9 @@ use wire::{Bytes, Hash, ServiceName, Signer, Timestamp, membership::CaPurpose, s
 
 use crate::{
     context::{Context, Fault},
-    store::{Column, Key, Scan, StoreError, Transaction, TypedRead, log::Record},
+    evidence_log::operator_action,
+    operator::Operator,
+    store::{Column, Key, Scan, StoreError, Transaction, TypedRead},
 };
 
 /// Most requests in one application: an organisation key, and one for each of its services.
@@ -98,7 +99,7 @@ pub enum CaError {
 }
 
 impl CertificationAuthority {
-    /// `purposes`: the sub-CAs for organisations and for credentials.
+    /// `approvals`: how many operators it takes; `days`: for how long certificates hold.
     pub fn new(
         context: Arc<Context>,
         organisations: SubCa,
@@ -155,7 +156,16 @@ impl CertificationAuthority {
     }
 
     /// One operator approves. With the last one that it takes, the certificates are issued.
-    pub async fn approve(&self, id: Hash, by: Approval) -> Result<Application, CaError> {
+    /// `key`: SHA-256 of the API key that they used.
+    pub async fn approve(
+        &self,
+        id: Hash,
+        operator: Operator,
+        key: Hash,
+    ) -> Result<Application, CaError> {
+        let at = self.context.now().wall;
+        let by = Approval { operator: operator.as_str().to_owned(), key, at };
+        let action = |what, object| operator_action(&operator, what, Some(object), at);
         let _one = self.issuing.lock().await;
         let mut application = self.application(&id)?;
         if !application.chains.is_empty() {
@@ -166,12 +176,12 @@ impl CertificationAuthority {
             return Err(CaError::Again(self.approvals));
         }
         let asked = read(&application.requests)?;
-        let mut records = vec![action(&by, "certificate-approved", id)];
-        application.approvals.push(by.clone());
+        let mut records = vec![action("certificate-approved", id)];
+        application.approvals.push(by);
         if application.approvals.len() >= self.approvals {
             application.chains = self.issue(asked.clone()).await?;
             let leaves = application.chains.iter().filter_map(|chain| chain.first());
-            records.extend(leaves.map(|leaf| action(&by, "certificate-issued", sha256(leaf))));
+            records.extend(leaves.map(|leaf| action("certificate-issued", sha256(leaf))));
         }
         let written = application.clone();
         let committed = self.context.commit(move |tx| {
@@ -291,9 +301,4 @@ fn give_names(tx: &mut Transaction<'_>, asked: &[Request]) -> Result<(), CaError
         }
     }
     Ok(())
-}
-
-fn action(by: &Approval, action: &str, object: Hash) -> Record {
-    let (operator, action) = (by.operator.clone(), action.to_owned());
-    Record::new(&OperatorAction { operator, action, object: Some(object) }, by.at)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use tokio::sync::{mpsc, watch};
-use trust::{Freshness, Trust, member::Member};
+use trust::{Trust, member::Member};
 use wire::membership::{NodeIdentity, TrustFile};
 
 use crate::net::{Clock, Inbound, NetError, Network, NetworkConfig, Protocol};
@@ -58,11 +58,11 @@ pub async fn catch_up(
         // The network holds the sender: it ends with it.
         let Some(file) = waiting.recv().await else { return Err(NetError::Closed) };
         match old.update(&file, clock()) {
-            Ok(newer) if newer.freshness(clock()) != Freshness::HardExpired => {
+            // It opens only if it has not run out.
+            Ok(newer) => {
                 network.shutdown().await;
                 return Ok(newer);
             }
-            Ok(_) => {}
             Err(error) => tracing::warn!(%error, "a trust file was handed out that does not hold"),
         }
     }

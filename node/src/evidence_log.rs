@@ -17,9 +17,12 @@ use wire::{
 };
 use x509_cert::der::Decode;
 
-use crate::store::{
-    Column, Read, StoreError, TypedRead,
-    log::{self, LogHead},
+use crate::{
+    operator::Operator,
+    store::{
+        Column, Read, StoreError, TypedRead,
+        log::{self, LogHead},
+    },
 };
 
 /// At home: an entry is durable in its channel.
@@ -122,12 +125,12 @@ pub fn refusal(request: &Authentic, pair: Option<Pair>, reason: &str, at: Timest
 
 /// A person did something by hand. `object`: the id of what was signed for it, if anything was.
 pub fn operator_action(
-    operator: &str,
+    operator: &Operator,
     action: &'static str,
     object: Option<Hash>,
     at: Timestamp,
 ) -> Record {
-    let (operator, action) = (operator.to_owned(), action.to_owned());
+    let (operator, action) = (operator.as_str().to_owned(), action.to_owned());
     Record::new(&OperatorAction { operator, action, object }, at)
 }
 

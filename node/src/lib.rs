@@ -27,6 +27,7 @@ pub mod inbound;
 pub mod keys;
 pub mod metrics;
 pub mod net;
+pub mod operator;
 pub mod provider_client;
 pub mod rate;
 pub mod recipient;

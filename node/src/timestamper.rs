@@ -10,25 +10,24 @@ use std::{
     time::Duration,
 };
 
-use evidence::record::OperatorAction;
 use futures::{StreamExt, stream};
 use tokio::sync::{Mutex, Notify};
 use trust::{
-    Trust,
     list::Decided,
-    timestamping::{DenialError, Kept, Pending, Timestamping, is_signed_enough},
+    timestamping::{DenialError, Kept, Pending, Timestamping, is_signed_enough, join_copy},
 };
 use wire::{
     Bytes, Message, MultiSigned, OrganisationId, Signer,
     membership::{
-        Denial, Denied, NotSigned, SignRefusal, TimestampDraft, TrustFile, TrustReply,
-        TrustRequest, TrustTimestamp,
+        Denial, Denied, NotSigned, SignRefusal, TimestampDraft, TrustFile, TrustReply, TrustRequest,
     },
 };
 
 use crate::{
     context::{Context, Fault},
+    evidence_log::operator_action,
     net::Protocol,
+    operator::Operator,
     store::{Column, StoreError, TypedRead, log::Record},
 };
 
@@ -127,8 +126,9 @@ impl Timestamper {
         let (mut timestamp, draft) = {
             let mut machine = self.machine.lock().await;
             let spent = self.spent.load(Ordering::Relaxed);
-            let draft = machine.draft(&context.trust(), decided, spent, context.now().wall);
-            self.keep(machine.kept(), None).await?;
+            let mut next = machine.clone();
+            let draft = next.draft(&context.trust(), decided, spent, context.now().wall);
+            self.keep(&mut machine, next, None).await?;
             let draft = self.sign(draft, signer).await?;
             let file = decided.with_timestamp(&draft);
             (draft, TimestampDraft { file, denials: machine.denials().bytes() })
@@ -151,7 +151,7 @@ impl Timestamper {
             };
             match answer {
                 Ok(TrustReply::Signed(copy)) => {
-                    if !take_signatures(&mut timestamp, &copy, decided, &trust) {
+                    if !join_copy(&mut timestamp, &copy, decided, &trust) {
                         tracing::warn!(%city, "it answered with a signature that does not hold");
                     }
                 }
@@ -182,18 +182,15 @@ impl Timestamper {
             (verdict, next)
         });
         let Ok((verdict, next)) = examined.await else { return TrustReply::Busy };
-        *machine = next;
-        let kept = machine.kept();
-        if self.keep(kept.clone(), None).await.is_err() {
+        if self.keep(&mut machine, next, None).await.is_err() {
             return TrustReply::Busy;
         }
         let signed = match verdict {
             Ok(timestamp) => self.sign(timestamp, &signer).await,
             Err(refusal) => {
                 tracing::info!(%from, why = %refusal, "a timestamp was not signed");
-                let in_force = context.trust().versions().timestamp;
-                let highest = kept.last.map_or(0, |last| last.version).max(in_force);
-                return not_signed(refusal.kind, highest, kept.denials);
+                let highest = machine.highest(&context.trust());
+                return not_signed(refusal.kind, highest, machine.denials().bytes());
             }
         };
         signed.map_or(TrustReply::Busy, |timestamp| TrustReply::Signed(Bytes(timestamp.bytes())))
@@ -202,16 +199,17 @@ impl Timestamper {
     /// Denials that another node knows of. Those that do not hold, or are about another list, are passed over.
     pub async fn take_denials(&self, denials: &[Bytes]) -> Result<(), Fault> {
         let mut machine = self.machine.lock().await;
+        let mut next = machine.clone();
         let trust = self.context.trust();
         let mut news = false;
         for denial in denials.iter().take(wire::limits::DENIED) {
-            match machine.add_denial(denial, &trust) {
+            match next.add_denial(denial, &trust) {
                 Ok(new) => news |= new,
                 Err(error) => tracing::debug!(%error, "a denial was passed over"),
             }
         }
         if news {
-            self.keep(machine.kept(), None).await?;
+            self.keep(&mut machine, next, None).await?;
             self.look();
         }
         Ok(())
@@ -219,7 +217,11 @@ impl Timestamper {
 
     /// This node's operator wants somebody struck off until the next list. Signed, kept, in the evidence log,
     /// and told to the other cities, whose operators have to want the same.
-    pub async fn deny(&self, operator: String, denied: Denied) -> Result<Vec<Pending>, NotDenied> {
+    pub async fn deny(
+        &self,
+        operator: &Operator,
+        denied: Denied,
+    ) -> Result<Vec<Pending>, NotDenied> {
         let context = &self.context;
         let trust = context.live_trust()?;
         let signer = self.key_for(trust.decided()).ok_or(NotDenied::NoKey)?;
@@ -228,14 +230,11 @@ impl Timestamper {
         let denial = self.sign(MultiSigned::new(Denial { denied, list_version }), signer).await?;
         {
             let mut machine = self.machine.lock().await;
-            if machine.add_denial(&denial.bytes(), &trust)? {
-                let action = OperatorAction {
-                    operator,
-                    action: DENIAL_SIGNED.to_owned(),
-                    object: Some(denial.payload_hash()),
-                };
-                let record = Record::new(&action, context.now().wall);
-                self.keep(machine.kept(), Some(record)).await?;
+            let mut next = machine.clone();
+            if next.add_denial(&denial.bytes(), &trust)? {
+                let (object, now) = (Some(denial.payload_hash()), context.now().wall);
+                let record = operator_action(operator, DENIAL_SIGNED, object, now);
+                self.keep(&mut machine, next, Some(record)).await?;
             }
         }
         for city in trust.municipalities().filter(|city| city.organisation != context.organisation)
@@ -259,8 +258,19 @@ impl Timestamper {
         }
     }
 
-    /// Durable before anything that rests on it leaves.
-    async fn keep(&self, kept: Kept, record: Option<Record>) -> Result<(), Fault> {
+    /// Goes on from `next`, which is durable before: what is in memory is on disk, so that what changes nothing
+    /// costs no write.
+    async fn keep(
+        &self,
+        machine: &mut Timestamping,
+        next: Timestamping,
+        record: Option<Record>,
+    ) -> Result<(), Fault> {
+        let kept = next.kept();
+        if kept == machine.kept() && record.is_none() {
+            *machine = next;
+            return Ok(());
+        }
         let written = self.context.commit(move |tx| {
             tx.write(Column::Timestamping, [], &kept);
             if let Some(record) = &record {
@@ -269,6 +279,7 @@ impl Timestamper {
             Ok::<_, std::convert::Infallible>(())
         });
         let Ok(()) = written.await?;
+        *machine = next;
         Ok(())
     }
 
@@ -289,21 +300,4 @@ impl Timestamper {
 
 fn not_signed(why: NotSigned, highest: u64, denials: Vec<Bytes>) -> TrustReply {
     TrustReply::NotSigned(SignRefusal { why, highest, denials })
-}
-
-/// Takes the signatures of a copy, if it is one and nothing in it is broken or a stranger's.
-fn take_signatures(
-    timestamp: &mut MultiSigned<TrustTimestamp>,
-    copy: &[u8],
-    decided: &Decided,
-    trust: &Trust,
-) -> bool {
-    let Ok(copy) = MultiSigned::<TrustTimestamp>::decode(copy) else { return false };
-    let keys = &decided.root().timestamp.keys;
-    let holds = copy.payload_hash() == timestamp.payload_hash()
-        && copy.signers(trust.network(), keys).is_ok_and(|keys| keys.len() == copy.signatures());
-    if holds {
-        timestamp.join(&copy);
-    }
-    holds
 }

@@ -106,20 +106,17 @@ impl TrustKeeper {
     /// Takes what an operator hands in: a trust file or, where this node holds a timestamp key, what people
     /// decided, for which the nodes make the timestamp now.
     pub async fn hand_in(&self, file: TrustFile) -> Result<Adopted, NotAdopted> {
-        let known = self.context.trust();
-        let now = self.context.now().wall;
-        let looked_at = tokio::task::spawn_blocking(move || match known.update(&file, now) {
-            Ok(_) => Ok((file, None)),
-            Err(error) => match known.next(&file, now) {
-                Ok(next) if is_ahead(&next, known.decided()) => Ok((file, Some(next))),
-                _ => Err(error),
-            },
-        });
-        let file = match looked_at.await.map_err(|_| Fault::Failed)?? {
-            (file, None) => file,
-            (_, Some(decided)) => self.timestamper.stamp(&decided).await?,
+        let error = match self.adopt(file.clone()).await {
+            Err(NotAdopted::Trust(error)) => error,
+            outcome => return outcome,
         };
-        self.adopt(file).await
+        let (known, now) = (self.context.trust(), self.context.now().wall);
+        let next = tokio::task::spawn_blocking(move || {
+            let next = known.next(&file, now).ok();
+            next.filter(|next| is_ahead(next, known.decided()))
+        });
+        let decided = next.await.map_err(|_| Fault::Failed)?.ok_or(error)?;
+        self.adopt(self.timestamper.stamp(&decided).await?).await
     }
 
     /// Renews the timestamp whenever it is this node's turn.
@@ -196,7 +193,7 @@ impl TrustKeeper {
         for peer in network.peers() {
             let (context, to) = (Arc::clone(&self.context), peer.organisation);
             tokio::spawn(async move {
-                let hint = TrustRequest::Hint(as_message(versions));
+                let hint = TrustRequest::Hint(versions.into());
                 // Whoever does not hear of it asks before long.
                 let _: Result<TrustReply, _> = context.ask(&to, Protocol::Trust, &hint).await;
             });
@@ -298,7 +295,7 @@ impl TrustKeeper {
     }
 
     async fn pull(&self, from: &OrganisationId) -> Result<(), NotAdopted> {
-        let have = as_message(self.context.trust().versions());
+        let have = self.context.trust().versions().into();
         let reply: TrustReply =
             self.context.ask(from, Protocol::Trust, &TrustRequest::Pull(have)).await?;
         if let TrustReply::Newer(file) = reply {
@@ -327,11 +324,6 @@ pub fn newest(
             .and_then(|known| known.update(trust.file(), at)),
         Err(error) => Err(error),
     })
-}
-
-fn as_message(versions: Versions) -> TrustVersions {
-    let Versions { root, list, timestamp } = versions;
-    TrustVersions { root, list, timestamp }
 }
 
 /// Whether people decided something that is not in force yet.

@@ -11,7 +11,7 @@ use wire::{
     Bytes, EnvelopeError, Hash, MultiSigned, NetworkId, OrganisationId, Timestamp,
     membership::{
         Authority, CaPurpose, Committee, Denied, Municipality, Role, RoleKeys, Root, TrustFile,
-        TrustList, TrustTimestamp,
+        TrustList, TrustTimestamp, TrustVersions,
     },
 };
 
@@ -70,6 +70,12 @@ pub struct Versions {
     pub root: u64,
     pub list: u64,
     pub timestamp: u64,
+}
+
+impl From<Versions> for TrustVersions {
+    fn from(Versions { root, list, timestamp }: Versions) -> Self {
+        Self { root, list, timestamp }
+    }
 }
 
 /// The network id: SHA-256 of the genesis root's payload.

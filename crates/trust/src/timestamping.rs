@@ -11,7 +11,7 @@ mod denials;
 
 use serde::{Deserialize, Serialize};
 use wire::{
-    Bytes, Hash, MultiSigned, PublicKey, Timestamp,
+    Bytes, EnvelopeError, Hash, Message, MultiSigned, PublicKey, Timestamp,
     membership::{Denied, NotSigned, RoleKeys, TimestampDraft, TrustTimestamp},
 };
 
@@ -79,6 +79,11 @@ impl Timestamping {
         Kept { last: self.last, denials: self.denials.bytes() }
     }
 
+    /// The highest version that is signed or in force.
+    pub fn highest(&self, trust: &Trust) -> u64 {
+        self.last.map_or(0, |last| last.version).max(trust.timestamp().version)
+    }
+
     pub fn denials(&self) -> &Denials {
         &self.denials
     }
@@ -116,8 +121,7 @@ impl Timestamping {
         spent: u64,
         at: Timestamp,
     ) -> MultiSigned<TrustTimestamp> {
-        let before = trust.timestamp();
-        let known = self.last.map_or(0, |last| last.version).max(before.version);
+        let (before, known) = (trust.timestamp(), self.highest(trust));
         let highest = spent.clamp(known, known.saturating_add(SKIPS - 1));
         let draft = MultiSigned::new(TrustTimestamp {
             version: highest.saturating_add(1),
@@ -152,8 +156,7 @@ impl Timestamping {
         }
         let proposed = MultiSigned::<TrustTimestamp>::decode(&draft.file.timestamp);
         let proposed = proposed.map_err(refused)?;
-        let drafted_by = proposed.signers(trust.network(), &role.keys).map_err(refused)?;
-        if drafted_by.is_empty() || drafted_by.len() != proposed.signatures() {
+        if sole_signers(&proposed, trust, role).map_err(refused)?.is_none() {
             return Err(refused("it is not signed by timestamp keys, and by nobody else"));
         }
         for denial in draft.denials.iter().take(wire::limits::DENIED) {
@@ -173,8 +176,7 @@ impl Timestamping {
         at: Timestamp,
     ) -> Result<(), Refusal> {
         check_timestamp_form(proposed).map_err(refused)?;
-        let before = trust.timestamp();
-        let known = self.last.map_or(0, |last| last.version).max(before.version);
+        let (before, known) = (trust.timestamp(), self.highest(trust));
         let again = Some(LastSigned { version: proposed.version, payload }) == self.last;
         if proposed.version <= before.version || (proposed.version <= known && !again) {
             let why = format!("version {} is spent; {known} is the highest", proposed.version);
@@ -238,6 +240,33 @@ pub fn is_signed_enough(
     let signed = timestamp.signers(trust.network(), &role.keys).map_or(0, |keys| keys.len());
     let denies = !timestamp.unverified().denylist.is_empty();
     signed >= role.threshold as usize && (!denies || signed >= denial_signers(role))
+}
+
+/// Takes over the signatures of another node's copy, if it is one and nothing in it is broken or a stranger's.
+pub fn join_copy(
+    timestamp: &mut MultiSigned<TrustTimestamp>,
+    copy: &[u8],
+    decided: &Decided,
+    trust: &Trust,
+) -> bool {
+    let Ok(copy) = MultiSigned::decode(copy) else { return false };
+    let holds = copy.payload_hash() == timestamp.payload_hash()
+        && matches!(sole_signers(&copy, trust, &decided.root().timestamp), Ok(Some(_)));
+    if holds {
+        timestamp.join(&copy);
+    }
+    holds
+}
+
+/// The keys of a role that signed; none if nobody did, or somebody else did too: what strangers add to an
+/// envelope is not carried on.
+pub(crate) fn sole_signers<M: Message>(
+    envelope: &MultiSigned<M>,
+    trust: &Trust,
+    role: &RoleKeys,
+) -> Result<Option<Vec<PublicKey>>, EnvelopeError> {
+    let signers = envelope.signers(trust.network(), &role.keys)?;
+    Ok(Some(signers).filter(|keys| !keys.is_empty() && keys.len() == envelope.signatures()))
 }
 
 /// Any two majorities have a key in common, and that key signs one timestamp of a version.

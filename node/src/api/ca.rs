@@ -15,7 +15,7 @@ use super::{
     provider::{Provider, UsedKey},
 };
 use crate::{
-    ca::{Application, Approval, CaError, CertificationAuthority},
+    ca::{Application, CaError, CertificationAuthority},
     cli::init::CertificationRequest,
 };
 
@@ -121,11 +121,7 @@ async fn approve(
 ) -> Result<Json<Shown>, Problem> {
     let (ca, id) = (ca(&provider)?, read_id(&id)?);
     let ApproveBody { operator } = serde_json::from_slice(&body.0).map_err(Problem::malformed)?;
-    if !(1..=64).contains(&operator.chars().count()) {
-        return Err(Problem::malformed("operator: 1 to 64 characters"));
-    }
-    let by = Approval { operator, key, at: provider.context.now().wall };
-    let application = ca.approve(id, by).await?;
+    let application = ca.approve(id, operator.parse()?, key).await?;
     Ok(Json(shown(id, application, ca.needed())))
 }
 

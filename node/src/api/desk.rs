@@ -22,9 +22,12 @@ use super::{
     Body, Problem,
     provider::{Provider, read_time},
 };
-use crate::home::{
-    Home,
-    desk::{DeskError, DeskKey, Operator, Representation},
+use crate::{
+    home::{
+        Home,
+        desk::{DeskError, DeskKey, Representation},
+    },
+    operator::Operator,
 };
 
 pub(super) fn routes() -> Router<Provider> {
@@ -47,7 +50,7 @@ fn home(provider: &Provider) -> Result<&Home, Problem> {
 }
 
 fn operator(name: &str) -> Result<Operator, Problem> {
-    Ok(name.parse::<Operator>()?)
+    Ok(name.parse()?)
 }
 
 /// A day of the Gregorian calendar, `2026-04-01`.
@@ -266,7 +269,7 @@ impl From<DeskError> for Problem {
             DeskError::Fault(fault) => fault.into(),
             DeskError::Submission(error) => error.into(),
             DeskError::Enrolment(error) => error.into(),
-            DeskError::Operator | DeskError::Document => Self::malformed(error),
+            DeskError::Document => Self::malformed(error),
             DeskError::EpochNeeded => {
                 Self::new(StatusCode::CONFLICT, "epoch", "How often has the citizen moved?")
                     .detail(error)

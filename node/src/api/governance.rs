@@ -132,10 +132,7 @@ struct DenialBody {
 async fn deny(State(provider): State<Provider>, body: Body) -> Result<Json<Vec<Wanted>>, Problem> {
     let DenialBody { operator, denied } =
         serde_json::from_slice(&body.0).map_err(Problem::malformed)?;
-    if !(1..=64).contains(&operator.chars().count()) {
-        return Err(Problem::malformed("operator: 1 to 64 characters"));
-    }
-    match provider.trust.timestamper.deny(operator, denied).await {
+    match provider.trust.timestamper.deny(&operator.parse()?, denied).await {
         Ok(pending) => Ok(Json(wanted(pending))),
         Err(NotDenied::Fault(fault)) => Err(fault.into()),
         Err(error) => {

@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{context::Fault, witness::NotServing};
+use crate::{context::Fault, operator::BadOperator, witness::NotServing};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
@@ -83,6 +83,12 @@ impl From<Fault> for Problem {
         tracing::error!(%fault, "a call could not be carried out");
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The node cannot do this now")
             .detail(fault)
+    }
+}
+
+impl From<BadOperator> for Problem {
+    fn from(error: BadOperator) -> Self {
+        Self::malformed(error)
     }
 }
 

@@ -17,29 +17,12 @@ use wire::{
 use zeroize::Zeroizing;
 
 use super::{Home, enrolment::EnrolmentRefused, register::SubmissionError};
-use crate::{context::Fault, evidence_log, store::Column};
+use crate::{context::Fault, evidence_log, operator::Operator, store::Column};
 
 /// 成年: who is of age needs no guardian but by a court's order (民法 4条).
 const OF_AGE: u16 = 18;
 /// Longest text of a document, in bytes.
 const DOCUMENT: usize = 16 * 1024;
-/// Longest name of an operator, in characters.
-const OPERATOR: usize = 64;
-
-/// Who stands at the desk, as the organisation names them: in the evidence log of all they do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Operator(String);
-
-impl std::str::FromStr for Operator {
-    type Err = DeskError;
-
-    fn from_str(name: &str) -> Result<Self, DeskError> {
-        let named = (1..=OPERATOR).contains(&name.chars().count())
-            && !name.chars().any(char::is_control)
-            && name.trim() == name;
-        if named { Ok(Self(name.to_owned())) } else { Err(DeskError::Operator) }
-    }
-}
 
 /// What an officer has before them to begin the key of who acts for a citizen.
 pub struct Representation {
@@ -86,8 +69,6 @@ struct SeenDocument<'a> {
 /// Why the desk did not do it. Names no citizen.
 #[derive(Debug, thiserror::Error)]
 pub enum DeskError {
-    #[error("an operator's name has 1 to {OPERATOR} characters, none of them a control character")]
-    Operator,
     #[error("the document's text has 1 to {DOCUMENT} bytes")]
     Document,
     #[error("the desk begins keys of guardians and proxies; a citizen's own begin by proofing")]
@@ -190,8 +171,7 @@ impl Home {
         let begun = self
             .accept_begin(pair.clone(), submission, None, move |tx| {
                 tx.write(Column::Authorities, digest.0, &sealed);
-                let Operator(name) = &operator;
-                tx.log(&evidence_log::operator_action(name, "key-begun", Some(id), tx.wall()));
+                tx.log(&evidence_log::operator_action(&operator, "key-begun", Some(id), tx.wall()));
             })
             .await;
         match begun {
@@ -220,8 +200,7 @@ impl Home {
         let submission = self.context.attested(&signed);
         let ended = self
             .accept_end(pair.clone(), submission, move |tx| {
-                let Operator(name) = &operator;
-                tx.log(&evidence_log::operator_action(name, "key-ended", Some(id), tx.wall()));
+                tx.log(&evidence_log::operator_action(&operator, "key-ended", Some(id), tx.wall()));
             })
             .await;
         match ended {
@@ -305,12 +284,12 @@ impl Home {
     /// Logs what an officer does that is no write of its own.
     async fn log_action(
         &self,
-        Operator(name): &Operator,
+        operator: &Operator,
         what: &'static str,
         about: Option<Hash>,
     ) -> Result<(), Fault> {
         let now = self.context.now().wall;
-        self.context.log(evidence_log::operator_action(name, what, about, now)).await
+        self.context.log(evidence_log::operator_action(operator, what, about, now)).await
     }
 
     /// How often a pair has moved, where this home can tell: as the home that it leaves.
@@ -386,15 +365,5 @@ mod tests {
         let longer = Representation { until: Some(not_after.plus_ms(1)), ..proxy };
         assert!(matches!(until(&longer), Err(DeskError::BeyondCertificate(_))));
         assert!(matches!(until(&case(Oneself, CourtOrder, Some(1980))), Err(DeskError::Oneself)));
-    }
-
-    #[test]
-    fn an_operator_has_a_name_of_one_line() {
-        for name in ["戸籍係 1", "a"] {
-            assert!(name.parse::<Operator>().is_ok(), "{name}");
-        }
-        for name in ["", " a", "a\nb", &"x".repeat(OPERATOR + 1)] {
-            assert!(name.parse::<Operator>().is_err(), "{name}");
-        }
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use libp2p::{PeerId, swarm::ConnectionId};
 use tokio::{sync::oneshot, time::Instant};
 use trust::{
-    Freshness, Versions,
+    Freshness,
     member::{Member, verify_hello},
 };
 use wire::{
     cbor,
-    membership::{Hello, HelloReply, TrustReply, TrustRequest, TrustVersions},
+    membership::{Hello, HelloReply, TrustReply, TrustRequest},
 };
 
 use super::{
@@ -75,8 +75,7 @@ impl EventLoop {
         if trust.freshness((self.clock)()) != Freshness::HardExpired {
             return self.say_hello(id);
         }
-        let Versions { root, list, timestamp } = trust.versions();
-        let question = TrustRequest::Pull(TrustVersions { root, list, timestamp });
+        let question = TrustRequest::Pull(trust.versions().into());
         if let Some(peer) = self.connections.get(&id).map(|connection| connection.peer) {
             let question = Instruction::PullTrust(cbor::to_vec(&question));
             self.swarm.behaviour_mut().dialogue.instruct(peer, id, question);

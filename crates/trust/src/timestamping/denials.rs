@@ -7,6 +7,7 @@ use wire::{
     membership::{Denial, Denied},
 };
 
+use super::sole_signers;
 use crate::list::{Trust, denial_signers};
 
 /// Most that one key may want struck off beside one list: whoever needs more makes a new list.
@@ -52,10 +53,8 @@ impl Denials {
         if named != in_force {
             return Err(DenialError::Lapsed { named, in_force });
         }
-        let signers = denial.signers(trust.network(), &trust.root().timestamp.keys)?;
-        if signers.is_empty() || signers.len() != denial.signatures() {
-            return Err(DenialError::Stranger);
-        }
+        let signers = sole_signers(&denial, trust, &trust.root().timestamp)?;
+        let signers = signers.ok_or(DenialError::Stranger)?;
         self.0.retain(|_, known| known.denial.unverified().list_version == in_force);
         for key in &signers {
             let others = self.0.iter().filter(|(other, _)| **other != denied);
